@@ -1,0 +1,364 @@
+/* goes--1.0.sql */
+
+-- complain if the script is sourced in psql rather than run by CREATE EXTENSION
+\echo Use "CREATE EXTENSION goes" to load this file. \quit
+
+-- ---------------------------------------------------------------------------
+-- The registry: what is registered, and the global order of events.
+-- Everybody may read it; only the functions below write it, as its owner.
+-- ---------------------------------------------------------------------------
+CREATE SCHEMA goes;
+GRANT USAGE ON SCHEMA goes TO PUBLIC;
+COMMENT ON SCHEMA goes IS 'registry and internals of the extension goes';
+
+-- CACHE 1 and no CYCLE: positions must be taken in the order in which they are given out
+CREATE SEQUENCE goes.position AS bigint MINVALUE 1 START 1 CACHE 1 NO CYCLE;
+COMMENT ON SEQUENCE goes.position IS 'the global order of all events of this database';
+
+CREATE TABLE goes.aggregate_types (
+    type text PRIMARY KEY,
+    relation regclass NOT NULL UNIQUE,
+    events regclass NOT NULL UNIQUE
+);
+COMMENT ON TABLE goes.aggregate_types IS 'registered aggregate types; written by goes_register_aggregate';
+COMMENT ON COLUMN goes.aggregate_types.type IS 'name of the type, the first part of its commands'' names';
+COMMENT ON COLUMN goes.aggregate_types.relation IS 'the table that holds the current states';
+COMMENT ON COLUMN goes.aggregate_types.events IS 'the table that holds the events';
+
+CREATE TABLE goes.event_types (
+    aggregate_type text NOT NULL,
+    action text NOT NULL,
+    event_version integer NOT NULL,
+    calculator text,
+    PRIMARY KEY (aggregate_type, action, event_version)
+);
+COMMENT ON TABLE goes.event_types IS 'registered events; written by goes_register_event';
+COMMENT ON COLUMN goes.event_types.aggregate_type IS 'the type whose aggregates the event happens to';
+COMMENT ON COLUMN goes.event_types.action IS 'what happened, in the past tense';
+COMMENT ON COLUMN goes.event_types.event_version IS 'version of the layout of the data, from 1';
+COMMENT ON COLUMN goes.event_types.calculator IS
+    'qualified function (aggregate, goes_event), "goes_merge", "c:name" or NULL (the state does not change)';
+
+CREATE TABLE goes.command_types (
+    aggregate_type text NOT NULL,
+    command text NOT NULL,
+    build text,
+    validate text,
+    event text,
+    target text NOT NULL CHECK (target OPERATOR(pg_catalog.=) ANY ('{new,existing,any}'::pg_catalog.text[])),
+    allow_deleted boolean NOT NULL,
+    PRIMARY KEY (aggregate_type, command)
+);
+COMMENT ON TABLE goes.command_types IS 'registered commands; written by goes_register_command';
+COMMENT ON COLUMN goes.command_types.aggregate_type IS 'the type whose aggregates the command is for';
+COMMENT ON COLUMN goes.command_types.command IS 'name of the command without the type';
+COMMENT ON COLUMN goes.command_types.build IS 'qualified function (aggregate, goes_command) that returns goes_event_data';
+COMMENT ON COLUMN goes.command_types.validate IS 'qualified function (aggregate, goes_command) that raises to reject';
+COMMENT ON COLUMN goes.command_types.event IS 'action of the event when there is no build function';
+COMMENT ON COLUMN goes.command_types.target IS 'whether the aggregate must be new, must be existing, or may be any of both';
+COMMENT ON COLUMN goes.command_types.allow_deleted IS 'whether the aggregate may be deleted';
+
+CREATE TABLE goes.reactors (
+    reactor text PRIMARY KEY,
+    mode text NOT NULL CHECK (mode OPERATOR(pg_catalog.=) ANY ('{sync,async,outside}'::pg_catalog.text[])),
+    patterns text[] NOT NULL,
+    active boolean NOT NULL DEFAULT true,
+    owner regrole,
+    checkpoint bigint
+);
+COMMENT ON TABLE goes.reactors IS 'registered reactors; written by goes_on and goes_off';
+COMMENT ON COLUMN goes.reactors.reactor IS 'qualified function, or the name of an outside reactor';
+COMMENT ON COLUMN goes.reactors.mode IS 'sync, async or outside';
+COMMENT ON COLUMN goes.reactors.patterns IS 'the events it reacts to';
+COMMENT ON COLUMN goes.reactors.active IS 'false after goes_off, which keeps the progress';
+COMMENT ON COLUMN goes.reactors.owner IS 'who registered it, of an outside reactor';
+COMMENT ON COLUMN goes.reactors.checkpoint IS 'position up to which it is done, of an async or outside reactor';
+
+CREATE TABLE goes.commands (
+    command_id uuid PRIMARY KEY,
+    command text NOT NULL,
+    given_id uuid,
+    aggregate_id uuid,
+    event_position bigint,
+    claimed_at timestamptz NOT NULL
+);
+COMMENT ON TABLE goes.commands IS 'command ids that were used, each with its outcome; trimmed by goes_forget_commands';
+COMMENT ON COLUMN goes.commands.command_id IS 'the id the caller gave';
+COMMENT ON COLUMN goes.commands.command IS 'name of the command';
+COMMENT ON COLUMN goes.commands.given_id IS 'the aggregate the caller gave, if any';
+COMMENT ON COLUMN goes.commands.aggregate_id IS 'the aggregate the command was for';
+COMMENT ON COLUMN goes.commands.event_position IS 'position of its event; NULL: nothing happened';
+COMMENT ON COLUMN goes.commands.claimed_at IS 'when the command ran, by the wall clock';
+CREATE INDEX commands_claimed_at ON goes.commands (claimed_at);
+COMMENT ON INDEX goes.commands_claimed_at IS 'for goes_forget_commands';
+
+GRANT SELECT ON goes.aggregate_types, goes.event_types, goes.command_types, goes.reactors,
+    goes.position TO PUBLIC;
+
+SELECT pg_catalog.pg_extension_config_dump('goes.position', '');
+SELECT pg_catalog.pg_extension_config_dump('goes.aggregate_types', '');
+SELECT pg_catalog.pg_extension_config_dump('goes.event_types', '');
+SELECT pg_catalog.pg_extension_config_dump('goes.command_types', '');
+SELECT pg_catalog.pg_extension_config_dump('goes.reactors', '');
+SELECT pg_catalog.pg_extension_config_dump('goes.commands', '');
+
+-- ---------------------------------------------------------------------------
+-- Types
+-- ---------------------------------------------------------------------------
+CREATE TABLE @extschema@.goes_base_aggregate (
+    id uuid PRIMARY KEY,
+    version bigint NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    deleted_at timestamptz
+);
+COMMENT ON TABLE @extschema@.goes_base_aggregate IS
+    'template of every aggregate table: CREATE TABLE users (LIKE goes_base_aggregate INCLUDING ALL, ...)';
+COMMENT ON COLUMN @extschema@.goes_base_aggregate.id IS 'the aggregate''s id';
+COMMENT ON COLUMN @extschema@.goes_base_aggregate.version IS 'number of its events';
+COMMENT ON COLUMN @extschema@.goes_base_aggregate.created_at IS 'time of its first event';
+COMMENT ON COLUMN @extschema@.goes_base_aggregate.updated_at IS 'time of its last event';
+COMMENT ON COLUMN @extschema@.goes_base_aggregate.deleted_at IS 'set by a calculator when the aggregate is deleted';
+GRANT SELECT ON @extschema@.goes_base_aggregate TO PUBLIC;
+
+CREATE TYPE @extschema@.goes_command AS (
+    command_id uuid,
+    name text,
+    aggregate_id uuid,
+    expected_version bigint,
+    data jsonb,
+    metadata jsonb
+);
+COMMENT ON TYPE @extschema@.goes_command IS 'a command as validate and build functions get it';
+
+CREATE TYPE @extschema@.goes_event AS (
+    position bigint,
+    id uuid,
+    aggregate_type text,
+    aggregate_id uuid,
+    aggregate_version bigint,
+    action text,
+    event_version integer,
+    data jsonb,
+    metadata jsonb,
+    transient jsonb,
+    recorded_at timestamptz
+);
+COMMENT ON TYPE @extschema@.goes_event IS 'an event as calculators and reactors get it';
+
+CREATE TYPE @extschema@.goes_event_data AS (
+    action text,
+    event_version integer,
+    data jsonb,
+    transient jsonb
+);
+COMMENT ON TYPE @extschema@.goes_event_data IS 'the event that a build function asks for';
+
+-- A plain SQL expression, so that it disappears when a build function is inlined.
+CREATE FUNCTION @extschema@.goes_event_data(action text, data jsonb, event_version integer DEFAULT NULL, transient jsonb DEFAULT NULL)
+RETURNS @extschema@.goes_event_data
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN ROW(action, event_version, data, transient)::@extschema@.goes_event_data;
+COMMENT ON FUNCTION @extschema@.goes_event_data(text, jsonb, integer, jsonb) IS
+    'the event to build; event_version NULL: the latest registered version of the action; transient data is never stored';
+
+CREATE FUNCTION @extschema@.goes_uuidv7()
+RETURNS uuid
+LANGUAGE c VOLATILE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'goes_uuidv7';
+COMMENT ON FUNCTION @extschema@.goes_uuidv7() IS 'a new UUID version 7 (RFC 9562), ascending within a session';
+
+-- ---------------------------------------------------------------------------
+-- Defining a model
+-- ---------------------------------------------------------------------------
+CREATE FUNCTION @extschema@.goes_register_aggregate(type text, relation regclass, events_table name DEFAULT NULL)
+RETURNS regclass
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_register_aggregate';
+COMMENT ON FUNCTION @extschema@.goes_register_aggregate(text, regclass, name) IS
+    'register a table as aggregate type, create or adopt its events table and return that; events_table NULL: <table>_events';
+
+CREATE FUNCTION @extschema@.goes_register_event(aggregate_type text, action text, event_version integer DEFAULT 1, calculator text DEFAULT 'goes_merge')
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_register_event';
+COMMENT ON FUNCTION @extschema@.goes_register_event(text, text, integer, text) IS
+    'register an event with its calculator: a function (aggregate, goes_event) RETURNS aggregate, goes_merge, c:name or NULL';
+
+CREATE FUNCTION @extschema@.goes_register_command(aggregate_type text, command text, build text DEFAULT NULL, validate text DEFAULT NULL,
+    event text DEFAULT NULL, target text DEFAULT 'existing', allow_deleted boolean DEFAULT false)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_register_command';
+COMMENT ON FUNCTION @extschema@.goes_register_command(text, text, text, text, text, text, boolean) IS
+    'register the command <aggregate_type>.<command>; target: new, existing or any; without build the command''s data becomes the event''s';
+
+CREATE FUNCTION @extschema@.goes_on(events text[], sync text[] DEFAULT '{}', async text[] DEFAULT '{}', outside text[] DEFAULT '{}', start bigint DEFAULT NULL)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_on';
+COMMENT ON FUNCTION @extschema@.goes_on(text[], text[], text[], text[], bigint) IS
+    'let reactors react to events; patterns: user.created.1, user.created, user, *; start: the position after which an async or outside reactor begins';
+
+CREATE FUNCTION @extschema@.goes_off(reactor text, forget boolean DEFAULT false)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_off';
+COMMENT ON FUNCTION @extschema@.goes_off(text, boolean) IS
+    'stop a reactor; the progress of an async or outside one is kept unless forget';
+
+CREATE FUNCTION @extschema@.goes_unregister_aggregate(type text)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_unregister_aggregate';
+COMMENT ON FUNCTION @extschema@.goes_unregister_aggregate(text) IS
+    'remove an aggregate type with its events, commands, guards and triggers; its tables stay';
+
+CREATE FUNCTION @extschema@.goes_unregister_event(aggregate_type text, action text, event_version integer)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_unregister_event';
+COMMENT ON FUNCTION @extschema@.goes_unregister_event(text, text, integer) IS
+    'remove one version of an event; stored events stay';
+
+CREATE FUNCTION @extschema@.goes_unregister_command(aggregate_type text, command text)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_unregister_command';
+COMMENT ON FUNCTION @extschema@.goes_unregister_command(text, text) IS
+    'remove a command';
+
+-- ---------------------------------------------------------------------------
+-- Executing
+-- ---------------------------------------------------------------------------
+CREATE FUNCTION @extschema@.goes_execute(command jsonb)
+RETURNS jsonb
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_execute';
+COMMENT ON FUNCTION @extschema@.goes_execute(jsonb) IS
+    'execute a command and return its event; NULL if nothing happened';
+
+CREATE FUNCTION @extschema@.goes_execute(aggregate anyelement, command jsonb)
+RETURNS anyelement
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_execute_returning';
+COMMENT ON FUNCTION @extschema@.goes_execute(anyelement, jsonb) IS
+    'execute a command and return the aggregate after it all: goes_execute(NULL::users, ...)';
+
+CREATE FUNCTION @extschema@.goes_execute_many(commands jsonb)
+RETURNS SETOF jsonb
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_execute_many';
+COMMENT ON FUNCTION @extschema@.goes_execute_many(jsonb) IS
+    'execute a JSON array of commands in order, all or nothing, and return the event of each (NULL where nothing happened)';
+
+CREATE FUNCTION @extschema@.goes_do(command text, aggregate_id uuid DEFAULT NULL, data jsonb DEFAULT '{}', metadata jsonb DEFAULT '{}',
+    expected_version bigint DEFAULT NULL, command_id uuid DEFAULT NULL)
+RETURNS jsonb
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_do';
+COMMENT ON FUNCTION @extschema@.goes_do(text, uuid, jsonb, jsonb, bigint, uuid) IS
+    'goes_execute with the parts of the command as arguments';
+
+CREATE FUNCTION @extschema@.goes_reject(message text, detail text DEFAULT NULL, hint text DEFAULT NULL, reason text DEFAULT NULL)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_reject';
+COMMENT ON FUNCTION @extschema@.goes_reject(text, text, text, text) IS
+    'reject the command with OG001; reason: a machine-readable word, in the error''s constraint field';
+
+CREATE FUNCTION @extschema@.goes_require(condition boolean, message text, detail text DEFAULT NULL, hint text DEFAULT NULL, reason text DEFAULT NULL)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_require';
+COMMENT ON FUNCTION @extschema@.goes_require(boolean, text, text, text, text) IS
+    'reject the command with OG001 unless the condition is true';
+
+CREATE FUNCTION @extschema@.goes_forget_commands(before timestamptz)
+RETURNS bigint
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_forget_commands';
+COMMENT ON FUNCTION @extschema@.goes_forget_commands(timestamptz) IS
+    'forget the command ids used before that time and return how many; run again, such a command is executed again';
+REVOKE EXECUTE ON FUNCTION @extschema@.goes_forget_commands(timestamptz) FROM PUBLIC;
+
+-- ---------------------------------------------------------------------------
+-- Triggers
+-- ---------------------------------------------------------------------------
+CREATE FUNCTION goes.guard_events()
+RETURNS trigger
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'goes_guard_events';
+COMMENT ON FUNCTION goes.guard_events() IS 'lets only goes insert into an events table, and nobody change it (OG006)';
+
+CREATE FUNCTION goes.guard_aggregate()
+RETURNS trigger
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'goes_guard_aggregate';
+COMMENT ON FUNCTION goes.guard_aggregate() IS 'lets only goes write to an aggregate table (OG007)';
+
+CREATE FUNCTION goes.react()
+RETURNS trigger
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'goes_react';
+COMMENT ON FUNCTION goes.react() IS 'calls a sync reactor; arguments: its qualified function and the patterns it reacts to';
+
+CREATE FUNCTION goes.registry_changed()
+RETURNS trigger
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'goes_registry_changed';
+COMMENT ON FUNCTION goes.registry_changed() IS 'tells all sessions to read the registry again';
+REVOKE EXECUTE ON FUNCTION goes.registry_changed() FROM PUBLIC;
+
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON goes.aggregate_types
+    FOR EACH STATEMENT EXECUTE FUNCTION goes.registry_changed();
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON goes.event_types
+    FOR EACH STATEMENT EXECUTE FUNCTION goes.registry_changed();
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON goes.command_types
+    FOR EACH STATEMENT EXECUTE FUNCTION goes.registry_changed();
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON goes.reactors
+    FOR EACH STATEMENT EXECUTE FUNCTION goes.registry_changed();
+
+-- ---------------------------------------------------------------------------
+-- Event triggers: drops and renames of what is registered
+-- ---------------------------------------------------------------------------
+CREATE FUNCTION goes.ddl_command_start()
+RETURNS event_trigger
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'goes_ddl_command_start';
+COMMENT ON FUNCTION goes.ddl_command_start() IS 'notes which functions the registry names, before one is renamed';
+REVOKE EXECUTE ON FUNCTION goes.ddl_command_start() FROM PUBLIC;
+
+CREATE FUNCTION goes.ddl_command_end()
+RETURNS event_trigger
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'goes_ddl_command_end';
+COMMENT ON FUNCTION goes.ddl_command_end() IS 'follows renames, guards new partitions and refuses to change base columns';
+REVOKE EXECUTE ON FUNCTION goes.ddl_command_end() FROM PUBLIC;
+
+CREATE FUNCTION goes.sql_drop()
+RETURNS event_trigger
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'goes_sql_drop';
+COMMENT ON FUNCTION goes.sql_drop() IS 'refuses to drop what is in use, or removes its registration too';
+REVOKE EXECUTE ON FUNCTION goes.sql_drop() FROM PUBLIC;
+
+CREATE EVENT TRIGGER goes_ddl_command_start ON ddl_command_start
+    WHEN TAG IN ('ALTER FUNCTION', 'ALTER ROUTINE', 'ALTER SCHEMA', 'ALTER EXTENSION')
+    EXECUTE FUNCTION goes.ddl_command_start();
+COMMENT ON EVENT TRIGGER goes_ddl_command_start IS 'notes which functions the registry names, before one is renamed';
+CREATE EVENT TRIGGER goes_ddl_command_end ON ddl_command_end
+    WHEN TAG IN ('ALTER FUNCTION', 'ALTER ROUTINE', 'ALTER SCHEMA', 'ALTER EXTENSION', 'ALTER TABLE', 'CREATE TABLE')
+    EXECUTE FUNCTION goes.ddl_command_end();
+COMMENT ON EVENT TRIGGER goes_ddl_command_end IS 'follows renames, guards new partitions and refuses to change base columns';
+CREATE EVENT TRIGGER goes_sql_drop ON sql_drop
+    EXECUTE FUNCTION goes.sql_drop();
+COMMENT ON EVENT TRIGGER goes_sql_drop IS 'refuses to drop what is in use, or removes its registration too';
+
+-- The WARNING when the server does not preload goes.
+CREATE FUNCTION goes.check_preload()
+RETURNS void
+LANGUAGE c VOLATILE
+AS 'MODULE_PATHNAME', 'goes_check_preload';
+COMMENT ON FUNCTION goes.check_preload() IS 'warns if the server does not preload goes, without which nothing happens after commit';
+SELECT goes.check_preload();

@@ -1,0 +1,687 @@
+/*-------------------------------------------------------------------------
+ *
+ * aggregate.c
+ *	  The current state of an aggregate: a row of its table.
+ *
+ * A state holds the row's values by attribute number, with dropped columns as
+ * NULL.  Values that were not changed keep their TOAST pointers, so that a
+ * large value is neither read nor written again for nothing.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "access/htup_details.h"
+#include "aggregate.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "errors.h"
+#include "event.h"
+#include "executor/executor.h"
+#include "funcapi.h"
+#include "guard.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
+#include "relation.h"
+#include "rewrite/rewriteHandler.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/typcache.h"
+
+static const struct
+{
+	const char *name;
+	Oid			type;
+	bool		not_null;
+}			base_columns[] = {
+	{"id", UUIDOID, true},
+	{"version", INT8OID, true},
+	{"created_at", TIMESTAMPTZOID, true},
+	{"updated_at", TIMESTAMPTZOID, true},
+	{"deleted_at", TIMESTAMPTZOID, false}
+};
+
+/* goes_is_base_column: is it one of goes_base_aggregate? */
+bool
+goes_is_base_column(const char *name)
+{
+	for (int i = 0; i < goes_lengthof(base_columns); i++)
+	{
+		if (strcmp(base_columns[i].name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * goes_missing_base_columns
+ *		What a table lacks to be an aggregate table, as "column type, ...";
+ *		NULL if nothing.
+ */
+char *
+goes_missing_base_columns(Relation relation)
+{
+	TupleDesc	desc = RelationGetDescr(relation);
+	StringInfoData missing;
+
+	initStringInfo(&missing);
+	for (int i = 0; i < goes_lengthof(base_columns); i++)
+	{
+		int			attnum = SPI_fnumber(desc, base_columns[i].name);
+		Form_pg_attribute att = attnum > 0 ? TupleDescAttr(desc, attnum - 1) : NULL;
+
+		if (att != NULL && att->atttypid == base_columns[i].type &&
+			(att->attnotnull || !base_columns[i].not_null) &&
+			att->attgenerated == '\0' && att->attidentity == '\0')
+			continue;
+		appendStringInfo(&missing, "%s%s %s%s", missing.len > 0 ? ", " : "",
+						 base_columns[i].name,
+						 format_type_be(base_columns[i].type),
+						 base_columns[i].not_null ? " NOT NULL" : "");
+	}
+	return missing.len > 0 ? missing.data : NULL;
+}
+
+/* ---------------------------------------------------------------------------
+ * The layout
+ * ---------------------------------------------------------------------------
+ */
+
+static void
+describe_column(GoesColumn *column, Form_pg_attribute att, MemoryContext context)
+{
+	Oid			cast;
+
+	column->attnum = att->attnum;
+	column->base = goes_is_base_column(NameStr(att->attname));
+	column->stored = att->attgenerated == '\0' && att->attidentity == '\0';
+	column->typmod = att->atttypmod;
+	column->fit.fn_oid = InvalidOid;
+	if (att->atttypmod >= 0 &&
+		find_typmod_coercion_function(att->atttypid, &cast) == COERCION_PATH_FUNC)
+	{
+		column->has_typmod = true;
+		fmgr_info_cxt(cast, &column->fit, context);
+	}
+	column->domain = get_typtype(att->atttypid) == TYPTYPE_DOMAIN ?
+		att->atttypid : InvalidOid;
+}
+
+/*
+ * The value that a column has in the initial state: its default if that is
+ * immutable (a replay must find the same), else NULL.
+ */
+static void
+set_initial_value(GoesLayout *layout, Relation relation, const GoesColumn *column,
+				  MemoryContext context)
+{
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(relation),
+										  column->attnum - 1);
+	int			i = column->attnum - 1;
+	Node	   *expression;
+	EState	   *estate;
+	ExprState  *state;
+	Datum		value;
+
+	layout->initial_nulls[i] = true;
+	if (!column->stored || column->base)
+		return;
+	expression = build_column_default(relation, column->attnum);
+	if (expression == NULL || contain_mutable_functions(expression))
+		return;
+
+	estate = CreateExecutorState();
+	state = ExecPrepareExpr((Expr *) expression, estate);
+	value = ExecEvalExprSwitchContext(state, GetPerTupleExprContext(estate),
+									  &layout->initial_nulls[i]);
+	if (!layout->initial_nulls[i])
+	{
+		MemoryContext oldcontext = MemoryContextSwitchTo(context);
+
+		layout->initial_values[i] = datumCopy(value, att->attbyval, att->attlen);
+		MemoryContextSwitchTo(oldcontext);
+	}
+	FreeExecutorState(estate);
+}
+
+static const char *
+column_name(Relation relation, AttrNumber attnum)
+{
+	return quote_identifier(NameStr(TupleDescAttr(RelationGetDescr(relation),
+												  attnum - 1)->attname));
+}
+
+/* Append the names of all columns, or of those that goes writes. */
+static void
+append_columns(StringInfo sql, const GoesLayout *layout, Relation relation,
+			   bool stored_only)
+{
+	const char *separator = "";
+
+	for (int i = 0; i < layout->ncolumns; i++)
+	{
+		if (stored_only && !layout->columns[i].stored)
+			continue;
+		appendStringInfo(sql, "%s%s", separator,
+						 column_name(relation, layout->columns[i].attnum));
+		separator = ", ";
+	}
+}
+
+static void
+append_returning(StringInfo sql, const GoesLayout *layout, Relation relation)
+{
+	if (!layout->returning)
+		return;
+	appendStringInfoString(sql, " RETURNING ");
+	append_columns(sql, layout, relation, false);
+}
+
+static char *
+read_sql(const GoesLayout *layout, Relation relation, const char *lock)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT ");
+	append_columns(&sql, layout, relation, false);
+	appendStringInfo(&sql, " FROM %s WHERE id OPERATOR(pg_catalog.=) $1%s",
+					 goes_relation_name(RelationGetRelid(relation)), lock);
+	return sql.data;
+}
+
+static char *
+insert_sql(const GoesLayout *layout, Relation relation)
+{
+	StringInfoData sql;
+	int			nparams = 0;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "INSERT INTO %s (", goes_relation_name(RelationGetRelid(relation)));
+	append_columns(&sql, layout, relation, true);
+	appendStringInfoString(&sql, ") VALUES (");
+	for (int i = 0; i < layout->ncolumns; i++)
+	{
+		if (!layout->columns[i].stored)
+			continue;
+		appendStringInfo(&sql, "%s$%d", nparams > 0 ? ", " : "", nparams + 1);
+		nparams++;
+	}
+	appendStringInfoString(&sql, ") ON CONFLICT (id) DO NOTHING");
+	append_returning(&sql, layout, relation);
+	return sql.data;
+}
+
+static char *
+update_sql(const GoesLayout *layout, Relation relation)
+{
+	StringInfoData sql;
+	int			nparams = 0;
+	const char *separator = "";
+	int			id_param = 0;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "UPDATE %s SET ", goes_relation_name(RelationGetRelid(relation)));
+	for (int i = 0; i < layout->ncolumns; i++)
+	{
+		if (!layout->columns[i].stored)
+			continue;
+		nparams++;
+		if (layout->columns[i].attnum == layout->id)
+		{
+			id_param = nparams;
+			continue;
+		}
+		appendStringInfo(&sql, "%s%s = $%d", separator,
+						 column_name(relation, layout->columns[i].attnum),
+						 nparams);
+		separator = ", ";
+	}
+	appendStringInfo(&sql, " WHERE id OPERATOR(pg_catalog.=) $%d"
+					 " AND version OPERATOR(pg_catalog.=) $%d",
+					 id_param, nparams + 1);
+	append_returning(&sql, layout, relation);
+	return sql.data;
+}
+
+/*
+ * Prepare a statement that finds its row by index.  The plan is made now, when
+ * sequential scans can be ruled out: a plan made while the table is small must
+ * serve when it has grown.  A partitioned table is left to the planner, which
+ * may prune better with the values at hand.
+ */
+static SPIPlanPtr
+prepare_by_index(const char *sql, int nargs, Oid *argtypes, bool partitioned)
+{
+	SPIPlanPtr	plan = SPI_prepare_cursor(sql, nargs, argtypes,
+										  partitioned ? 0 : CURSOR_OPT_GENERIC_PLAN);
+	CachedPlan *generic;
+	int			nestlevel;
+
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not prepare \"%s\": %s", sql,
+			 SPI_result_code_string(SPI_result));
+	if (partitioned)
+		return plan;
+	nestlevel = NewGUCNestLevel();
+	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	generic = SPI_plan_get_cached_plan(plan);
+	if (generic != NULL)
+		ReleaseCachedPlan(generic, CurrentResourceOwner);
+	AtEOXact_GUC(true, nestlevel);
+	return plan;
+}
+
+static void
+prepare_statements(GoesLayout *layout, Relation aggregate, Relation events)
+{
+	TupleDesc	desc = RelationGetDescr(aggregate);
+	bool		partitioned = aggregate->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+	Oid		   *argtypes = palloc((layout->ncolumns + 1) * sizeof(Oid));
+	Oid			id = UUIDOID;
+	int			nargs = 0;
+
+	for (int i = 0; i < layout->ncolumns; i++)
+	{
+		if (layout->columns[i].stored)
+			argtypes[nargs++] = TupleDescAttr(desc, layout->columns[i].attnum - 1)->atttypid;
+	}
+	layout->read = prepare_by_index(read_sql(layout, aggregate, ""),
+									1, &id, partitioned);
+	layout->lock = prepare_by_index(read_sql(layout, aggregate,
+											 " FOR NO KEY UPDATE"),
+									1, &id, partitioned);
+	layout->insert = goes_prepare(insert_sql(layout, aggregate), nargs, argtypes);
+	argtypes[nargs] = INT8OID;
+	layout->update = prepare_by_index(update_sql(layout, aggregate),
+									  nargs + 1, argtypes, partitioned);
+	layout->append = goes_event_prepare_append(RelationGetRelid(events));
+}
+
+static void
+free_statements(void *arg)
+{
+	GoesLayout *layout = arg;
+	SPIPlanPtr	plans[] = {layout->read, layout->lock, layout->insert,
+	layout->update, layout->append};
+
+	for (int i = 0; i < goes_lengthof(plans); i++)
+	{
+		if (plans[i] != NULL)
+			SPI_freeplan(plans[i]);
+	}
+}
+
+static GoesLayout *
+make_layout(GoesAggregateType *type, Relation aggregate, Relation events)
+{
+	TupleDesc	desc = RelationGetDescr(aggregate);
+	MemoryContext oldcontext = MemoryContextSwitchTo(type->context);
+	GoesLayout *layout = palloc0(sizeof(GoesLayout));
+	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
+
+	callback->func = free_statements;
+	callback->arg = layout;
+	MemoryContextRegisterResetCallback(type->context, callback);
+	layout->natts = desc->natts;
+	layout->columns = palloc0(desc->natts * sizeof(GoesColumn));
+	layout->initial_values = palloc0(desc->natts * sizeof(Datum));
+	layout->initial_nulls = palloc0(desc->natts * sizeof(bool));
+	MemoryContextSwitchTo(oldcontext);
+
+	layout->id = SPI_fnumber(desc, "id");
+	layout->version = SPI_fnumber(desc, "version");
+	layout->created_at = SPI_fnumber(desc, "created_at");
+	layout->updated_at = SPI_fnumber(desc, "updated_at");
+	layout->deleted_at = SPI_fnumber(desc, "deleted_at");
+	layout->returning = goes_has_foreign_before_trigger(aggregate);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		GoesColumn *column = &layout->columns[layout->ncolumns];
+
+		layout->initial_nulls[i] = true;
+		if (att->attisdropped)
+			continue;
+		describe_column(column, att, type->context);
+		set_initial_value(layout, aggregate, column, type->context);
+		layout->returning |= !column->stored;
+		layout->ncolumns++;
+	}
+	prepare_statements(layout, aggregate, events);
+	return layout;
+}
+
+/*
+ * goes_layout
+ *		How to read and write the type's tables, both of which are open and
+ *		locked.  The caller is connected to SPI.
+ */
+GoesLayout *
+goes_layout(GoesAggregateType *type, Relation aggregate, Relation events)
+{
+	if (type->layout == NULL)
+	{
+		char	   *missing = goes_missing_base_columns(aggregate);
+
+		if (missing != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+					 errmsg("aggregate table \"%s\" lacks base columns",
+							RelationGetRelationName(aggregate)),
+					 errdetail("Missing or of another type: %s.", missing),
+					 errtable(aggregate)));
+		type->layout = make_layout(type, aggregate, events);
+	}
+	return type->layout;
+}
+
+/* ---------------------------------------------------------------------------
+ * Load
+ * ---------------------------------------------------------------------------
+ */
+
+static GoesState *
+make_state(const GoesLayout *layout, Relation aggregate, const pg_uuid_t *id)
+{
+	GoesState  *state = palloc0(sizeof(GoesState));
+	Size		size = layout->natts * sizeof(Datum);
+
+	state->id = *id;
+	state->row.tupdesc = RelationGetDescr(aggregate);
+	state->row.values = palloc0(size);
+	state->row.nulls = palloc(layout->natts * sizeof(bool));
+	memset(state->row.nulls, true, layout->natts * sizeof(bool));
+	state->loaded = palloc0(size);
+	return state;
+}
+
+static void
+set_initial_state(const GoesLayout *layout, GoesState *state)
+{
+	memcpy(state->row.values, layout->initial_values,
+		   layout->natts * sizeof(Datum));
+	memcpy(state->row.nulls, layout->initial_nulls,
+		   layout->natts * sizeof(bool));
+	state->row.values[layout->id - 1] = UUIDPGetDatum(&state->id);
+	state->row.nulls[layout->id - 1] = false;
+	state->row.values[layout->version - 1] = Int64GetDatum(0);
+	state->row.nulls[layout->version - 1] = false;
+}
+
+/* Take a row of the last result, which has the columns of the layout. */
+static void
+take_row(const GoesLayout *layout, HeapTuple tuple, Datum *values, bool *nulls)
+{
+	for (int i = 0; i < layout->ncolumns; i++)
+	{
+		int			target = layout->columns[i].attnum - 1;
+
+		values[target] = heap_getattr(tuple, i + 1, SPI_tuptable->tupdesc,
+									  &nulls[target]);
+	}
+}
+
+/* Copy what goes itself needs from the row into the state. */
+static void
+note_base_columns(const GoesLayout *layout, GoesState *state)
+{
+	state->exists = true;
+	state->version = DatumGetInt64(state->row.values[layout->version - 1]);
+	state->updated_at = DatumGetTimestampTz(state->row.values[layout->updated_at - 1]);
+	state->deleted = !state->row.nulls[layout->deleted_at - 1];
+}
+
+/*
+ * goes_aggregate_load
+ *		Read an aggregate as the current user, and lock it.  If there is none
+ *		(or a policy hides it), the state is the initial one, and exists is
+ *		false.  The state lives in the caller's SPI context.
+ */
+GoesState *
+goes_aggregate_load(const GoesAggregateType *type, Relation aggregate,
+					const pg_uuid_t *id, GoesLoad how)
+{
+	const GoesLayout *layout = type->layout;
+	GoesState  *state = make_state(layout, aggregate, id);
+	Datum		arg = UUIDPGetDatum(&state->id);
+
+	if (SPI_execute_plan(how == GOES_LOAD_LOCK ? layout->lock : layout->read,
+						 &arg, NULL, false, 2) != SPI_OK_SELECT)
+		elog(ERROR, "could not read aggregate table \"%s\"",
+			 RelationGetRelationName(aggregate));
+	if (SPI_processed == 0)
+	{
+		set_initial_state(layout, state);
+		return state;
+	}
+	take_row(layout, SPI_tuptable->vals[0], state->row.values, state->row.nulls);
+	memcpy(state->loaded, state->row.values, layout->natts * sizeof(Datum));
+	note_base_columns(layout, state);
+	return state;
+}
+
+/* ---------------------------------------------------------------------------
+ * Change
+ * ---------------------------------------------------------------------------
+ */
+
+/* goes_state_to_datum: the state as a value of the table's row type. */
+Datum
+goes_state_to_datum(const GoesState *state)
+{
+	HeapTuple	tuple = heap_form_tuple(state->row.tupdesc, state->row.values,
+										state->row.nulls);
+
+	return HeapTupleGetDatum(tuple);
+}
+
+/* Is it the value that was loaded from TOAST storage? */
+static bool
+is_unchanged_toast(Form_pg_attribute att, Datum loaded, bool loaded_is_null,
+				   Datum value, bool value_is_null)
+{
+	if (att->attlen != -1 || loaded_is_null || value_is_null ||
+		loaded == (Datum) 0 ||
+		!VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(loaded)))
+		return false;
+	return datum_image_eq(loaded, value, false, -1);
+}
+
+/*
+ * goes_state_from_datum
+ *		Take the state from a value of the table's row type.
+ */
+void
+goes_state_from_datum(GoesState *state, Datum composite)
+{
+	TupleDesc	desc = state->row.tupdesc;
+	HeapTupleHeader header = DatumGetHeapTupleHeader(composite);
+	HeapTupleData tuple;
+	Datum	   *values = palloc(desc->natts * sizeof(Datum));
+	bool	   *nulls = palloc(desc->natts * sizeof(bool));
+
+	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
+	ItemPointerSetInvalid(&tuple.t_self);
+	tuple.t_tableOid = InvalidOid;
+	tuple.t_data = header;
+	heap_deform_tuple(&tuple, desc, values, nulls);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped)
+			continue;
+		if (!is_unchanged_toast(att, state->loaded[i], state->row.nulls[i],
+								values[i], nulls[i]))
+			state->row.values[i] = values[i];
+		state->row.nulls[i] = nulls[i];
+	}
+}
+
+/* Fit a value into varchar(n), numeric(p, s), ... as an assignment would. */
+static Datum
+fit_value(GoesColumn *column, Datum value)
+{
+	return FunctionCall3Coll(&column->fit, InvalidOid, value,
+							 Int32GetDatum(column->typmod),
+							 BoolGetDatum(false));
+}
+
+/*
+ * goes_state_conform
+ *		Make the values what the table will store: fitted to the columns' type
+ *		modifiers and checked against domains, as an assignment in SQL does.
+ */
+void
+goes_state_conform(const GoesLayout *layout, GoesState *state)
+{
+	for (int i = 0; i < layout->ncolumns; i++)
+	{
+		GoesColumn *column = &layout->columns[i];
+		int			att = column->attnum - 1;
+
+		if (!column->stored)
+			continue;
+		if (column->has_typmod && !state->row.nulls[att] &&
+			(state->loaded[att] == (Datum) 0 ||
+			 state->row.values[att] != state->loaded[att]))
+			state->row.values[att] = fit_value(column, state->row.values[att]);
+		if (OidIsValid(column->domain))
+			domain_check(state->row.values[att], state->row.nulls[att],
+						 column->domain, &column->domain_cache,
+						 CacheMemoryContext);
+	}
+}
+
+/* ---------------------------------------------------------------------------
+ * Store
+ * ---------------------------------------------------------------------------
+ */
+
+static void
+report_trigger(Relation aggregate, const GoesState *state, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_GOES_NOT_APPLICABLE),
+			 errmsg("a trigger of table \"%s\" %s the row that goes wrote",
+					RelationGetRelationName(aggregate), what),
+			 errdetail("The aggregate is %s.",
+					   DatumGetCString(DirectFunctionCall1(uuid_out,
+														   UUIDPGetDatum(&state->id)))),
+			 errhint("A BEFORE trigger may only look at an aggregate or raise an error; compute the state in the calculator."),
+			 errtable(aggregate)));
+}
+
+/*
+ * Take the row as stored: with the columns that are not ours, and with ours
+ * unchanged.
+ */
+static void
+take_stored_row(const GoesLayout *layout, Relation aggregate, GoesState *state)
+{
+	Datum	   *values = palloc0(layout->natts * sizeof(Datum));
+	bool	   *nulls = palloc0(layout->natts * sizeof(bool));
+
+	take_row(layout, SPI_tuptable->vals[0], values, nulls);
+	for (int i = 0; i < layout->ncolumns; i++)
+	{
+		GoesColumn *column = &layout->columns[i];
+		int			att = column->attnum - 1;
+		Form_pg_attribute form = TupleDescAttr(state->row.tupdesc, att);
+
+		if (!column->stored)
+		{
+			state->row.values[att] = values[att];
+			state->row.nulls[att] = nulls[att];
+		}
+		else if (nulls[att] != state->row.nulls[att] ||
+				 (!nulls[att] && !datum_image_eq(values[att],
+												 state->row.values[att],
+												 form->attbyval, form->attlen)))
+			report_trigger(aggregate, state, "changed");
+	}
+}
+
+/* The parameters of the insert statement: the columns that goes writes. */
+static int
+collect_params(const GoesLayout *layout, const GoesState *state, Datum *values,
+			   char *nulls)
+{
+	int			nparams = 0;
+
+	for (int i = 0; i < layout->ncolumns; i++)
+	{
+		int			att = layout->columns[i].attnum - 1;
+
+		if (!layout->columns[i].stored)
+			continue;
+		values[nparams] = state->row.values[att];
+		nulls[nparams++] = state->row.nulls[att] ? 'n' : ' ';
+	}
+	return nparams;
+}
+
+/* Nothing was updated: the aggregate moved, or a trigger suppressed the row. */
+static GoesStored
+update_lost(const GoesAggregateType *type, Relation aggregate,
+			const GoesState *state)
+{
+	GoesState  *now = goes_aggregate_load(type, aggregate, &state->id,
+										  GOES_LOAD_READ);
+
+	if (now->exists && now->version == state->version)
+		report_trigger(aggregate, state, "suppressed");
+	return GOES_MOVED;
+}
+
+/*
+ * Nothing was inserted: the aggregate exists by now, or it is hidden by a
+ * policy; but where triggers may suppress a row, make sure.
+ */
+static GoesStored
+insert_lost(const GoesAggregateType *type, Relation aggregate,
+			const GoesState *state)
+{
+	if (goes_has_foreign_before_trigger(aggregate) &&
+		!goes_aggregate_load(type, aggregate, &state->id, GOES_LOAD_READ)->exists)
+		report_trigger(aggregate, state, "suppressed");
+	return GOES_LOST_RACE;
+}
+
+/*
+ * goes_aggregate_store
+ *		Write the state, whose base columns are set already, as the current
+ *		user; state->version is still the one that was loaded.
+ */
+GoesStored
+goes_aggregate_store(const GoesAggregateType *type, Relation aggregate,
+					 GoesState *state)
+{
+	const GoesLayout *layout = type->layout;
+	Datum	   *values = palloc((layout->ncolumns + 1) * sizeof(Datum));
+	char	   *nulls = palloc(layout->ncolumns + 1);
+	int			nparams = collect_params(layout, state, values, nulls);
+
+	values[nparams] = Int64GetDatum(state->version);
+	nulls[nparams] = ' ';
+	goes_guard_expect(RelationGetRelid(aggregate), &state->id);
+	if (SPI_execute_plan(state->exists ? layout->update : layout->insert,
+						 values, nulls, false, 0) < 0)
+		elog(ERROR, "could not write aggregate table \"%s\"",
+			 RelationGetRelationName(aggregate));
+	goes_guard_forget();
+	if (SPI_processed == 0)
+		return state->exists ? update_lost(type, aggregate, state) :
+			insert_lost(type, aggregate, state);
+	if (layout->returning)
+		take_stored_row(layout, aggregate, state);
+	return GOES_STORED;
+}

@@ -1,0 +1,90 @@
+/*-------------------------------------------------------------------------
+ *
+ * aggregate.h
+ *	  The current state of an aggregate: a row of its table.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef GOES_AGGREGATE_H
+#define GOES_AGGREGATE_H
+
+#include "postgres.h"
+
+#include "goes.h"
+#include "registry.h"
+#include "utils/rel.h"
+
+/* A column of an aggregate table */
+typedef struct GoesColumn
+{
+	AttrNumber	attnum;
+	bool		base;			/* of goes_base_aggregate */
+	bool		stored;			/* written by goes: neither generated nor
+								 * identity */
+	bool		has_typmod;		/* a value must be fitted: varchar(42), ... */
+	FmgrInfo	fit;			/* the cast that does, if it has one */
+	int32		typmod;
+	Oid			domain;			/* or InvalidOid */
+	void	   *domain_cache;
+} GoesColumn;
+
+/* How to read and write the tables of an aggregate type */
+typedef struct GoesLayout
+{
+	int			natts;			/* with dropped columns */
+	int			ncolumns;		/* without */
+	GoesColumn *columns;
+	AttrNumber	id;
+	AttrNumber	version;
+	AttrNumber	created_at;
+	AttrNumber	updated_at;
+	AttrNumber	deleted_at;
+	Datum	   *initial_values;	/* by attribute number - 1 */
+	bool	   *initial_nulls;
+	bool		returning;		/* the stored row may differ from the state */
+	SPIPlanPtr	read;
+	SPIPlanPtr	lock;
+	SPIPlanPtr	insert;
+	SPIPlanPtr	update;
+	SPIPlanPtr	append;			/* the event */
+} GoesLayout;
+
+/* The state of one aggregate while a command works on it */
+typedef struct GoesState
+{
+	GoesAggregate row;			/* the C API's part */
+	Datum	   *loaded;			/* as read, TOAST pointers included */
+	bool		exists;
+	pg_uuid_t	id;
+	int64		version;		/* 0: does not exist yet */
+	TimestampTz updated_at;		/* meaningless for version 0 */
+	bool		deleted;
+} GoesState;
+
+typedef enum GoesStored
+{
+	GOES_STORED,
+	GOES_LOST_RACE,				/* a new aggregate's id exists by now */
+	GOES_MOVED					/* an existing one has another version by now */
+} GoesStored;
+
+typedef enum GoesLoad
+{
+	GOES_LOAD_READ,
+	GOES_LOAD_LOCK				/* FOR NO KEY UPDATE */
+} GoesLoad;
+
+extern char *goes_missing_base_columns(Relation relation);
+extern bool goes_is_base_column(const char *name);
+extern GoesLayout *goes_layout(GoesAggregateType *type, Relation aggregate,
+							   Relation events);
+extern GoesState *goes_aggregate_load(const GoesAggregateType *type,
+									  Relation aggregate, const pg_uuid_t *id,
+									  GoesLoad how);
+extern Datum goes_state_to_datum(const GoesState *state);
+extern void goes_state_from_datum(GoesState *state, Datum composite);
+extern void goes_state_conform(const GoesLayout *layout, GoesState *state);
+extern GoesStored goes_aggregate_store(const GoesAggregateType *type,
+									   Relation aggregate, GoesState *state);
+
+#endif							/* GOES_AGGREGATE_H */

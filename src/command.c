@@ -1,0 +1,263 @@
+/*-------------------------------------------------------------------------
+ *
+ * command.c
+ *	  A command as the caller gives it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "command.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "registry.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+#include "utils/typcache.h"
+#include "uuid.h"
+
+/* goes_empty_object: the jsonb {}. */
+Jsonb *
+goes_empty_object(void)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/* ---------------------------------------------------------------------------
+ * The document
+ * ---------------------------------------------------------------------------
+ */
+
+/* What the value is, for an error message; never the value itself. */
+static const char *
+type_name(const JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvNull:
+			return "null";
+		case jbvString:
+			return "a string";
+		case jbvNumeric:
+			return "a number";
+		case jbvBool:
+			return "a boolean";
+		case jbvBinary:
+			return JsonContainerIsObject(value->val.binary.data) ?
+				"an object" : "an array";
+		default:
+			return "something else";
+	}
+}
+
+static void
+report_wrong_value(const char *key, const char *expected, const char *found)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for key \"%s\" of a command", key),
+			 errdetail("It must be %s, but is %s.", expected, found)));
+}
+
+static char *
+take_string(const char *key, const JsonbValue *value)
+{
+	if (value->type != jbvString)
+		report_wrong_value(key, "a string", type_name(value));
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+static void
+take_uuid(const char *key, const JsonbValue *value, pg_uuid_t *uuid)
+{
+	if (value->type != jbvString)
+		report_wrong_value(key, "a UUID", type_name(value));
+	if (!goes_parse_uuid(value->val.string.val, value->val.string.len, uuid))
+		report_wrong_value(key, "a UUID", "another string");
+}
+
+static Jsonb *
+take_object(const char *key, JsonbValue *value)
+{
+	if (value->type != jbvBinary ||
+		!JsonContainerIsObject(value->val.binary.data))
+		report_wrong_value(key, "an object", type_name(value));
+	return JsonbValueToJsonb(value);
+}
+
+static int64
+take_version(const char *key, const JsonbValue *value)
+{
+	const char *expected = "an integer from 0 to 9223372036854775807";
+	char	   *digits;
+	char	   *end;
+	int64		version;
+
+	if (value->type != jbvNumeric)
+		report_wrong_value(key, expected, type_name(value));
+	digits = DatumGetCString(DirectFunctionCall1(numeric_out,
+												 NumericGetDatum(value->val.numeric)));
+	errno = 0;
+	version = strtoi64(digits, &end, 10);
+	if (errno != 0 || *end != '\0' || version < 0)
+		report_wrong_value(key, expected, "another number");
+	return version;
+}
+
+static void
+take_pair(GoesCommand *command, const char *key, JsonbValue *value)
+{
+	if (strcmp(key, "command") == 0)
+		command->name = take_string(key, value);
+	else if (strcmp(key, "aggregate_id") == 0)
+	{
+		take_uuid(key, value, &command->aggregate_id);
+		command->has_aggregate_id = true;
+	}
+	else if (strcmp(key, "data") == 0)
+		command->data = take_object(key, value);
+	else if (strcmp(key, "metadata") == 0)
+		command->metadata = take_object(key, value);
+	else if (strcmp(key, "expected_version") == 0)
+	{
+		command->expected_version = take_version(key, value);
+		command->has_expected_version = true;
+	}
+	else if (strcmp(key, "command_id") == 0)
+	{
+		take_uuid(key, value, &command->command_id);
+		command->has_command_id = true;
+	}
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown key \"%s\" in a command", key),
+				 errhint("Known keys are \"command\", \"aggregate_id\", \"data\", \"metadata\", \"expected_version\" and \"command_id\".")));
+}
+
+static void
+set_defaults(GoesCommand *command)
+{
+	if (command->name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key \"command\" of a command is missing"),
+				 errhint("It names the command, such as \"user.create\".")));
+	if (command->data == NULL)
+		command->data = goes_empty_object();
+	if (command->metadata == NULL)
+		command->metadata = goes_empty_object();
+}
+
+/*
+ * goes_command_parse
+ *		Parse a command document, with its defaults filled in.  What is wrong is
+ *		22023 with the key named.
+ */
+GoesCommand *
+goes_command_parse(JsonbContainer *document)
+{
+	GoesCommand *command = palloc0(sizeof(GoesCommand));
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	char	   *key = NULL;
+
+	if (!JsonContainerIsObject(document))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a command must be a JSON object"),
+				 errhint("Such as {\"command\": \"user.create\", \"data\": {}}.")));
+	iterator = JsonbIteratorInit(document);
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			key = pnstrdup(value.val.string.val, value.val.string.len);
+		else if (token == WJB_VALUE)
+			take_pair(command, key, &value);
+	}
+	set_defaults(command);
+	return command;
+}
+
+/* ---------------------------------------------------------------------------
+ * Arguments and results
+ * ---------------------------------------------------------------------------
+ */
+
+static Jsonb *
+object_arg(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	JsonbValue	value = {.type = jbvBinary};
+	Jsonb	   *jsonb;
+
+	if (PG_ARGISNULL(n))
+		return NULL;
+	jsonb = PG_GETARG_JSONB_P(n);
+	if (JB_ROOT_IS_SCALAR(jsonb))
+		JsonbExtractScalar(&jsonb->root, &value);
+	else
+		value.val.binary.data = &jsonb->root;
+	if (!JB_ROOT_IS_OBJECT(jsonb))
+		report_wrong_value(name, "an object", type_name(&value));
+	return jsonb;
+}
+
+/*
+ * goes_command_from_args
+ *		The command of the arguments of goes_do (command, aggregate_id, data,
+ *		metadata, expected_version, command_id), each of which may be NULL but
+ *		the first.
+ */
+GoesCommand *
+goes_command_from_args(FunctionCallInfo fcinfo)
+{
+	GoesCommand *command = palloc0(sizeof(GoesCommand));
+
+	if (!PG_ARGISNULL(0))
+		command->name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	command->has_aggregate_id = !PG_ARGISNULL(1);
+	if (command->has_aggregate_id)
+		command->aggregate_id = *PG_GETARG_UUID_P(1);
+	command->data = object_arg(fcinfo, 2, "data");
+	command->metadata = object_arg(fcinfo, 3, "metadata");
+	command->has_expected_version = !PG_ARGISNULL(4);
+	if (command->has_expected_version)
+		command->expected_version = PG_GETARG_INT64(4);
+	if (command->expected_version < 0)
+		report_wrong_value("expected_version",
+						   "an integer from 0 to 9223372036854775807",
+						   "another number");
+	command->has_command_id = !PG_ARGISNULL(5);
+	if (command->has_command_id)
+		command->command_id = *PG_GETARG_UUID_P(5);
+	set_defaults(command);
+	return command;
+}
+
+/* goes_command_to_datum: the command as a goes_command. */
+Datum
+goes_command_to_datum(const GoesCommand *command)
+{
+	TupleDesc	desc = lookup_rowtype_tupdesc(goes_objects()->command_type, -1);
+	Datum		values[] = {
+		UUIDPGetDatum(&command->command_id),
+		CStringGetTextDatum(command->name),
+		UUIDPGetDatum(&command->aggregate_id),
+		Int64GetDatum(command->expected_version),
+		JsonbPGetDatum(command->data),
+		JsonbPGetDatum(command->metadata)
+	};
+	bool		nulls[] = {
+		!command->has_command_id, false, !command->has_aggregate_id,
+		!command->has_expected_version, false, false
+	};
+	HeapTuple	tuple = heap_form_tuple(desc, values, nulls);
+
+	ReleaseTupleDesc(desc);
+	return HeapTupleGetDatum(tuple);
+}

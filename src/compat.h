@@ -1,0 +1,86 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  All differences between the supported versions of PostgreSQL.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef GOES_COMPAT_H
+#define GOES_COMPAT_H
+
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
+#include "common/jsonapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/regproc.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* Number of elements of an array, as the int that everything counts with */
+#define goes_lengthof(array) ((int) lengthof(array))
+
+/* The search path under which something was planned */
+#if PG_VERSION_NUM >= 170000
+typedef SearchPathMatcher GoesSearchPath;
+#define goes_current_search_path(context) GetSearchPathMatcher(context)
+#define goes_search_path_is_current(path) SearchPathMatchesCurrentEnvironment(path)
+#else
+typedef OverrideSearchPath GoesSearchPath;
+#define goes_current_search_path(context) GetOverrideSearchPath(context)
+#define goes_search_path_is_current(path) OverrideSearchPathMatchesCurrent(path)
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#define goes_owns_relation(relid, role) object_ownercheck(RelationRelationId, relid, role)
+#define goes_may_execute(funcid, role) \
+	(object_aclcheck(ProcedureRelationId, funcid, role, ACL_EXECUTE) == ACLCHECK_OK)
+#define goes_may_connect(role) \
+	(object_aclcheck(DatabaseRelationId, MyDatabaseId, role, ACL_CONNECT) == ACLCHECK_OK)
+#define goes_parse_qualified_name(text) stringToQualifiedNameList(text, NULL)
+#else
+#define goes_owns_relation(relid, role) pg_class_ownercheck(relid, role)
+#define goes_may_execute(funcid, role) \
+	(pg_proc_aclcheck(funcid, role, ACL_EXECUTE) == ACLCHECK_OK)
+#define goes_may_connect(role) \
+	(pg_database_aclcheck(MyDatabaseId, role, ACL_CONNECT) == ACLCHECK_OK)
+#define goes_parse_qualified_name(text) stringToQualifiedNameList(text)
+#endif
+
+/* All functions of that name, whatever their arguments */
+#define goes_function_candidates(names) \
+	FuncnameGetCandidates(names, -1, NIL, false, false, false, true)
+
+/*
+ * Whether a background worker can connect as a role without LOGIN
+ * (BGWORKER_BYPASS_ROLELOGINCHECK, from 17 on).
+ */
+#define GOES_WORKER_NEEDS_LOGIN (PG_VERSION_NUM < 170000)
+
+/* Does the string parse as JSON?  Never raises. */
+static inline bool
+goes_is_json(char *string)
+{
+#if PG_VERSION_NUM >= 170000
+	JsonLexContext lex;
+
+	makeJsonLexContextCstringLen(&lex, string, strlen(string),
+								 GetDatabaseEncoding(), false);
+	return pg_parse_json(&lex, &nullSemAction) == JSON_SUCCESS;
+#else
+	JsonLexContext *lex = makeJsonLexContextCstringLen(string, strlen(string),
+													   GetDatabaseEncoding(),
+													   false);
+
+	return pg_parse_json(lex, &nullSemAction) == JSON_SUCCESS;
+#endif
+}
+
+#endif							/* GOES_COMPAT_H */

@@ -1,0 +1,633 @@
+/*-------------------------------------------------------------------------
+ *
+ * ddl.c
+ *	  Event triggers: what happens to registered tables and functions.
+ *
+ * The registry names functions, since their OIDs do not survive a dump.  So a
+ * rename must be followed: before an ALTER that may rename, the functions that
+ * the registry names are looked up; afterwards their new names are stored.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "aggregate.h"
+#include "calculator.h"
+#include "catalog/partition.h"
+#include "catalog/pg_type.h"
+#include "commands/event_trigger.h"
+#include "compat.h"
+#include "event.h"
+#include "executor/spi.h"
+#include "guard.h"
+#include "model.h"
+#include "nodes/parsenodes.h"
+#include "reactor.h"
+#include "registry.h"
+#include "relation.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+/* A place in the registry that names a function */
+typedef enum ReferenceKind
+{
+	REFERENCE_BUILD,
+	REFERENCE_VALIDATE,
+	REFERENCE_CALCULATOR,
+	REFERENCE_REACTOR
+} ReferenceKind;
+
+typedef struct Reference
+{
+	ReferenceKind kind;
+	const char *function;		/* qualified name */
+	Oid			oid;			/* InvalidOid: there is no such function */
+	const char *type;
+	const char *item;			/* command or action */
+	int32		version;		/* of the event */
+	GoesReactor *reactor;
+} Reference;
+
+/* ---------------------------------------------------------------------------
+ * References
+ * ---------------------------------------------------------------------------
+ */
+
+static Reference *
+make_reference(ReferenceKind kind, const char *function, Oid oid)
+{
+	Reference  *reference = palloc0(sizeof(Reference));
+
+	reference->kind = kind;
+	reference->function = pstrdup(function);
+	reference->oid = oid;
+	return reference;
+}
+
+static List *
+add_type_reference(List *references, ReferenceKind kind, const char *function,
+				   const GoesSignature *signature, const GoesAggregateType *type,
+				   const char *item, int32 version)
+{
+	Reference  *reference;
+
+	if (function == NULL)
+		return references;
+	reference = make_reference(kind, function,
+							   goes_function_find_qualified(function, signature));
+	reference->type = pstrdup(type->name);
+	reference->item = pstrdup(item);
+	reference->version = version;
+	return lappend(references, reference);
+}
+
+static List *
+add_type_references(List *references, const GoesAggregateType *type)
+{
+	GoesSignature calculator = goes_calculator_signature(type->rowtype);
+	GoesSignature command = goes_command_signature(type->rowtype, VOIDOID);
+
+	for (int i = 0; i < type->nevents; i++)
+	{
+		const GoesEventType *event = &type->event_types[i];
+
+		if (event->calculator != NULL &&
+			goes_calculator_is_function(event->calculator))
+			references = add_type_reference(references, REFERENCE_CALCULATOR,
+											event->calculator, &calculator,
+											type, event->action, event->version);
+	}
+	for (int i = 0; i < type->ncommands; i++)
+	{
+		const GoesCommandType *c = &type->command_types[i];
+
+		references = add_type_reference(references, REFERENCE_BUILD,
+										goes_function_name(c->build), &command,
+										type, c->name, 0);
+		references = add_type_reference(references, REFERENCE_VALIDATE,
+										goes_function_name(c->validate), &command,
+										type, c->name, 0);
+	}
+	return references;
+}
+
+static List *
+type_names(void)
+{
+	List	   *names = NIL;
+	uint64		nrows = goes_registry_execute("SELECT type FROM goes.aggregate_types"
+											  " ORDER BY type COLLATE pg_catalog.\"C\"",
+											  0, NULL, NULL, NULL);
+
+	for (uint64 i = 0; i < nrows; i++)
+		names = lappend(names, SPI_getvalue(SPI_tuptable->vals[i],
+											SPI_tuptable->tupdesc, 1));
+	return names;
+}
+
+/* All places that name a function, in the current (SPI) context. */
+static List *
+find_references(void)
+{
+	List	   *references = NIL;
+	ListCell   *cell;
+
+	foreach(cell, type_names())
+	{
+		GoesAggregateType *type = goes_find_aggregate_type(lfirst(cell));
+
+		if (type != NULL)
+			references = add_type_references(references, type);
+	}
+	foreach(cell, goes_reactors_read())
+	{
+		GoesReactor *reactor = lfirst(cell);
+		Reference  *reference;
+
+		if (reactor->mode == GOES_OUTSIDE)
+			continue;
+		reference = make_reference(REFERENCE_REACTOR, reactor->name,
+								   goes_reactor_function(reactor));
+		reference->reactor = reactor;
+		references = lappend(references, reference);
+	}
+	return references;
+}
+
+/* ---------------------------------------------------------------------------
+ * Renames
+ * ---------------------------------------------------------------------------
+ */
+
+/* The references as they were when a command started; commands may nest. */
+typedef struct Started
+{
+	const Node *parsetree;
+	List	   *references;
+} Started;
+
+static List *started = NIL;
+
+static void
+forget_started(void *arg)
+{
+	started = NIL;
+}
+
+/* To be called in TopTransactionContext. */
+static void
+remember(const Node *parsetree, List *references)
+{
+	Started    *entry = palloc(sizeof(Started));
+
+	if (started == NIL)
+	{
+		MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
+
+		callback->func = forget_started;
+		MemoryContextRegisterResetCallback(TopTransactionContext, callback);
+	}
+	entry->parsetree = parsetree;
+	entry->references = references;
+	started = lcons(entry, started);
+}
+
+static List *
+recall(const Node *parsetree)
+{
+	ListCell   *cell;
+
+	foreach(cell, started)
+	{
+		Started    *entry = lfirst(cell);
+
+		if (entry->parsetree == parsetree)
+		{
+			started = foreach_delete_current(started, cell);
+			return entry->references;
+		}
+	}
+	return NIL;
+}
+
+static const Node *
+event_trigger_parsetree(FunctionCallInfo fcinfo)
+{
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("event triggers of goes must be called as such")));
+	return ((EventTriggerData *) fcinfo->context)->parsetree;
+}
+
+PG_FUNCTION_INFO_V1(goes_ddl_command_start);
+
+/* goes.ddl_command_start(): note the functions that the registry names. */
+Datum
+goes_ddl_command_start(PG_FUNCTION_ARGS)
+{
+	const Node *parsetree = event_trigger_parsetree(fcinfo);
+	MemoryContext oldcontext;
+
+	SPI_connect();
+	oldcontext = MemoryContextSwitchTo(TopTransactionContext);
+	remember(parsetree, find_references());
+	MemoryContextSwitchTo(oldcontext);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+static void
+update_reference(const char *sql, const Reference *reference, const char *name)
+{
+	static const Oid argtypes[] = {TEXTOID, TEXTOID, TEXTOID, INT4OID};
+	Datum		args[] = {
+		CStringGetTextDatum(name),
+		CStringGetTextDatum(reference->type),
+		CStringGetTextDatum(reference->item),
+		Int32GetDatum(reference->version)
+	};
+
+	goes_registry_execute(sql, goes_lengthof(argtypes), argtypes, args, NULL);
+}
+
+static void
+follow_rename(const Reference *reference, const char *name)
+{
+	switch (reference->kind)
+	{
+		case REFERENCE_BUILD:
+			update_reference("UPDATE goes.command_types SET build = $1"
+							 " WHERE aggregate_type OPERATOR(pg_catalog.=) $2"
+							 " AND command OPERATOR(pg_catalog.=) $3"
+							 " AND $4 OPERATOR(pg_catalog.=) 0",
+							 reference, name);
+			break;
+		case REFERENCE_VALIDATE:
+			update_reference("UPDATE goes.command_types SET validate = $1"
+							 " WHERE aggregate_type OPERATOR(pg_catalog.=) $2"
+							 " AND command OPERATOR(pg_catalog.=) $3"
+							 " AND $4 OPERATOR(pg_catalog.=) 0",
+							 reference, name);
+			break;
+		case REFERENCE_CALCULATOR:
+			update_reference("UPDATE goes.event_types SET calculator = $1"
+							 " WHERE aggregate_type OPERATOR(pg_catalog.=) $2"
+							 " AND action OPERATOR(pg_catalog.=) $3"
+							 " AND event_version OPERATOR(pg_catalog.=) $4",
+							 reference, name);
+			break;
+		case REFERENCE_REACTOR:
+			goes_reactor_rename(reference->reactor, name);
+			break;
+	}
+}
+
+static void
+follow_renames(List *references)
+{
+	ListCell   *cell;
+
+	foreach(cell, references)
+	{
+		Reference  *reference = lfirst(cell);
+		char	   *name;
+
+		if (!OidIsValid(reference->oid) || get_func_name(reference->oid) == NULL)
+			continue;
+		name = goes_function_qualified_name(reference->oid);
+		if (strcmp(name, reference->function) != 0)
+			follow_rename(reference, name);
+	}
+}
+
+/* ---------------------------------------------------------------------------
+ * Altered tables
+ * ---------------------------------------------------------------------------
+ */
+
+static void
+check_altered_table(Oid altered)
+{
+	Relation	relation = table_open(altered, AccessShareLock);
+	Oid			root = relation->rd_rel->relispartition ?
+		llast_oid(get_partition_ancestors(altered)) : altered;
+	char	   *type_name = goes_aggregate_type_of_relation(root);
+	GoesAggregateType *type;
+	bool		aggregate;
+	char	   *missing;
+
+	table_close(relation, NoLock);
+	type = type_name ? goes_find_aggregate_type(type_name) : NULL;
+	if (type == NULL)
+		return;
+	aggregate = type->relation == root;
+	relation = table_open(root, AccessShareLock);
+	missing = aggregate ? goes_missing_base_columns(relation) :
+		goes_missing_event_columns(relation);
+	if (missing != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot alter table \"%s\" because aggregate type \"%s\" uses it",
+						RelationGetRelationName(relation), type->name),
+				 errdetail("It would lack: %s.", missing),
+				 errhint("Call goes_unregister_aggregate first."),
+				 errtable(relation)));
+	if (root != altered || relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		goes_guard_install(relation, aggregate);
+	table_close(relation, NoLock);
+}
+
+static void
+check_altered_tables(void)
+{
+	List	   *tables = NIL;
+	ListCell   *cell;
+
+	if (SPI_execute("SELECT DISTINCT objid FROM pg_catalog.pg_event_trigger_ddl_commands()"
+					" WHERE classid OPERATOR(pg_catalog.=) 1259"
+					" AND object_type OPERATOR(pg_catalog.=) ANY ('{table,table column}'::pg_catalog.text[])",
+					false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the DDL commands");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+
+		tables = lappend_oid(tables,
+							 DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
+															SPI_tuptable->tupdesc,
+															1, &isnull)));
+	}
+	foreach(cell, tables)
+	{
+		if (get_rel_name(lfirst_oid(cell)) != NULL)
+			check_altered_table(lfirst_oid(cell));
+	}
+}
+
+PG_FUNCTION_INFO_V1(goes_ddl_command_end);
+
+/*
+ * goes.ddl_command_end()
+ *		Follow renames; refuse to spoil a registered table's columns (2BP01);
+ *		put guards on new partitions.
+ */
+Datum
+goes_ddl_command_end(PG_FUNCTION_ARGS)
+{
+	const Node *parsetree = event_trigger_parsetree(fcinfo);
+
+	SPI_connect();
+	follow_renames(recall(parsetree));
+	check_altered_tables();
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/* ---------------------------------------------------------------------------
+ * Drops
+ * ---------------------------------------------------------------------------
+ */
+
+/* A dropped table, column or function */
+typedef struct Dropped
+{
+	Oid			relation;		/* of a table or column, else InvalidOid */
+	char	   *column;			/* else NULL */
+	char	   *function;		/* qualified name, else NULL */
+} Dropped;
+
+static bool
+is_cascade(const Node *parsetree)
+{
+	ListCell   *cell;
+
+	if (parsetree == NULL)
+		return false;
+	switch (nodeTag(parsetree))
+	{
+		case T_DropStmt:
+			return ((const DropStmt *) parsetree)->behavior == DROP_CASCADE;
+		case T_DropOwnedStmt:
+			return ((const DropOwnedStmt *) parsetree)->behavior == DROP_CASCADE;
+		case T_AlterTableStmt:
+			foreach(cell, ((const AlterTableStmt *) parsetree)->cmds)
+			{
+				if (((AlterTableCmd *) lfirst(cell))->behavior == DROP_CASCADE)
+					return true;
+			}
+			return false;
+		default:
+			return false;
+	}
+}
+
+/* The n-th name of an object's address, from 0. */
+static char *
+address_name(ArrayType *array, int n)
+{
+	Datum	   *names;
+	int			count;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &names, NULL,
+					  &count);
+	return n < count ? TextDatumGetCString(names[n]) : "";
+}
+
+static Dropped *
+take_dropped(HeapTuple tuple, TupleDesc desc)
+{
+	Dropped    *dropped = palloc0(sizeof(Dropped));
+	char	   *type = SPI_getvalue(tuple, desc, 2);
+	bool		isnull;
+	Oid			oid = DatumGetObjectId(SPI_getbinval(tuple, desc, 1, &isnull));
+	ArrayType  *names = DatumGetArrayTypeP(SPI_getbinval(tuple, desc, 3, &isnull));
+
+	if (strcmp(type, "function") == 0)
+		dropped->function = quote_qualified_identifier(address_name(names, 0),
+													   address_name(names, 1));
+	else
+		dropped->relation = oid;
+	if (strcmp(type, "table column") == 0)
+		dropped->column = address_name(names, 2);
+	return dropped;
+}
+
+static List *
+find_dropped(void)
+{
+	List	   *dropped = NIL;
+
+	if (SPI_execute("SELECT objid, object_type, address_names"
+					" FROM pg_catalog.pg_event_trigger_dropped_objects()"
+					" WHERE object_type OPERATOR(pg_catalog.=) ANY ('{table,table column,function}'::pg_catalog.text[])"
+					" AND address_names IS NOT NULL",
+					false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the dropped objects");
+	for (uint64 i = 0; i < SPI_processed; i++)
+		dropped = lappend(dropped, take_dropped(SPI_tuptable->vals[i],
+												SPI_tuptable->tupdesc));
+	return dropped;
+}
+
+static void
+report_in_use(const char *what, const char *user, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("cannot drop %s because %s uses it", what, user),
+			 errhint("Call %s first, or use DROP ... CASCADE to remove the registration too.",
+					 hint)));
+}
+
+static char *
+type_of_dropped_aggregate(Oid relation)
+{
+	static const Oid argtype = OIDOID;
+	Datum		arg = ObjectIdGetDatum(relation);
+
+	if (goes_registry_execute("SELECT type FROM goes.aggregate_types"
+							  " WHERE relation OPERATOR(pg_catalog.=) $1",
+							  1, &argtype, &arg, NULL) == 0)
+		return NULL;
+	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+}
+
+/* With an aggregate table the registration of its type goes. */
+static void
+drop_aggregate(const Dropped *dropped)
+{
+	char	   *type;
+
+	if (!OidIsValid(dropped->relation) || dropped->column != NULL)
+		return;
+	type = type_of_dropped_aggregate(dropped->relation);
+	if (type != NULL)
+		goes_forget_type(type);
+}
+
+/* An events table, or a column that goes needs. */
+static void
+drop_from_table(const Dropped *dropped, bool cascade)
+{
+	char	   *type;
+	bool		in_use = dropped->column == NULL ||
+		goes_is_base_column(dropped->column) ||
+		goes_is_event_column(dropped->column);
+
+	if (!OidIsValid(dropped->relation) || !in_use)
+		return;
+	type = goes_aggregate_type_of_relation(dropped->relation);
+	if (type == NULL)
+		return;
+	if (dropped->column != NULL &&
+		(type_of_dropped_aggregate(dropped->relation) != NULL ?
+		 !goes_is_base_column(dropped->column) :
+		 !goes_is_event_column(dropped->column)))
+		return;
+	if (!cascade)
+		report_in_use(dropped->column ?
+					  psprintf("column \"%s\"", dropped->column) : "the events table",
+					  psprintf("aggregate type \"%s\"", type),
+					  "goes_unregister_aggregate");
+	goes_forget_type(type);
+}
+
+static void
+drop_reference(const Reference *reference, bool cascade)
+{
+	char	   *what = psprintf("function %s", reference->function);
+
+	switch (reference->kind)
+	{
+		case REFERENCE_BUILD:
+		case REFERENCE_VALIDATE:
+			if (!cascade)
+				report_in_use(what, psprintf("command %s.%s", reference->type,
+											 reference->item),
+							  "goes_unregister_command");
+			goes_forget_command(reference->type, reference->item);
+			break;
+		case REFERENCE_CALCULATOR:
+			if (!cascade)
+				report_in_use(what, psprintf("event %s.%s.%d", reference->type,
+											 reference->item, reference->version),
+							  "goes_unregister_event");
+			goes_forget_event(reference->type, reference->item,
+							  reference->version);
+			break;
+		case REFERENCE_REACTOR:
+			if (!cascade)
+				report_in_use(what, "a reactor", "goes_off");
+			goes_reactor_detach(reference->reactor);
+			goes_reactor_delete(reference->reactor->name);
+			break;
+	}
+}
+
+/* What names a function that was dropped, and finds no other of that name. */
+static void
+drop_functions(List *dropped, bool cascade)
+{
+	ListCell   *cell;
+
+	foreach(cell, find_references())
+	{
+		Reference  *reference = lfirst(cell);
+		ListCell   *other;
+
+		foreach(other, dropped)
+		{
+			Dropped    *d = lfirst(other);
+
+			if (d->function != NULL && !OidIsValid(reference->oid) &&
+				strcmp(d->function, reference->function) == 0)
+			{
+				drop_reference(reference, cascade);
+				break;
+			}
+		}
+	}
+}
+
+static bool
+any_function(List *dropped)
+{
+	ListCell   *cell;
+
+	foreach(cell, dropped)
+	{
+		if (((Dropped *) lfirst(cell))->function != NULL)
+			return true;
+	}
+	return false;
+}
+
+PG_FUNCTION_INFO_V1(goes_sql_drop);
+
+/*
+ * goes.sql_drop()
+ *		Refuse to drop a table, column or function that is in use (2BP01); with
+ *		CASCADE, or with the aggregate table, its registration goes too.
+ */
+Datum
+goes_sql_drop(PG_FUNCTION_ARGS)
+{
+	bool		cascade = is_cascade(event_trigger_parsetree(fcinfo));
+	List	   *dropped;
+	ListCell   *cell;
+
+	SPI_connect();
+	dropped = find_dropped();
+	foreach(cell, dropped)
+		drop_aggregate(lfirst(cell));
+	foreach(cell, dropped)
+		drop_from_table(lfirst(cell), cascade);
+	if (any_function(dropped))
+		drop_functions(dropped, cascade);
+	SPI_finish();
+	PG_RETURN_VOID();
+}

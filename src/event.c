@@ -1,0 +1,407 @@
+/*-------------------------------------------------------------------------
+ *
+ * event.c
+ *	  Events: stored, read, as SQL values and as JSON.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "aggregate.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "errors.h"
+#include "event.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "guard.h"
+#include "relation.h"
+#include "role.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+
+/* The stored columns, in the order of the statements below */
+#define EVENT_COLUMNS \
+	"position, id, aggregate_id, aggregate_version, action, event_version," \
+	" data, metadata, command_id, imported, recorded_at"
+
+static const struct
+{
+	const char *name;
+	Oid			type;
+	const char *definition;
+}			event_columns[] = {
+	{"position", INT8OID, "pg_catalog.int8 PRIMARY KEY"},
+	{"id", UUIDOID, "pg_catalog.uuid NOT NULL"},
+	{"aggregate_id", UUIDOID, "pg_catalog.uuid NOT NULL"},
+	{"aggregate_version", INT8OID, "pg_catalog.int8 NOT NULL"},
+	{"action", TEXTOID, "pg_catalog.text NOT NULL"},
+	{"event_version", INT4OID, "pg_catalog.int4 NOT NULL"},
+	{"data", JSONBOID, "pg_catalog.jsonb NOT NULL"},
+	{"metadata", JSONBOID, "pg_catalog.jsonb NOT NULL"},
+	{"command_id", UUIDOID, "pg_catalog.uuid"},
+	{"imported", BOOLOID, "pg_catalog.bool NOT NULL DEFAULT false"},
+	{"recorded_at", TIMESTAMPTZOID, "pg_catalog.timestamptz NOT NULL"}
+};
+
+/* The fields of type goes_event, in their order */
+enum
+{
+	FIELD_POSITION,
+	FIELD_ID,
+	FIELD_AGGREGATE_TYPE,
+	FIELD_AGGREGATE_ID,
+	FIELD_AGGREGATE_VERSION,
+	FIELD_ACTION,
+	FIELD_EVENT_VERSION,
+	FIELD_DATA,
+	FIELD_METADATA,
+	FIELD_TRANSIENT,
+	FIELD_RECORDED_AT,
+	FIELD_COUNT
+};
+
+/* ---------------------------------------------------------------------------
+ * The table
+ * ---------------------------------------------------------------------------
+ */
+
+/* goes_event_column_definitions: the columns, for CREATE TABLE. */
+char *
+goes_event_column_definitions(void)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < goes_lengthof(event_columns); i++)
+		appendStringInfo(&sql, "%s%s %s", i > 0 ? ", " : "",
+						 event_columns[i].name, event_columns[i].definition);
+	return sql.data;
+}
+
+/* goes_is_event_column: is it one that goes needs? */
+bool
+goes_is_event_column(const char *name)
+{
+	for (int i = 0; i < goes_lengthof(event_columns); i++)
+	{
+		if (strcmp(event_columns[i].name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * goes_missing_event_columns
+ *		What a table lacks to be an events table, as "column type, ..."; NULL if
+ *		nothing.
+ */
+char *
+goes_missing_event_columns(Relation relation)
+{
+	TupleDesc	desc = RelationGetDescr(relation);
+	StringInfoData missing;
+
+	initStringInfo(&missing);
+	for (int i = 0; i < goes_lengthof(event_columns); i++)
+	{
+		int			attnum = SPI_fnumber(desc, event_columns[i].name);
+
+		if (attnum > 0 &&
+			TupleDescAttr(desc, attnum - 1)->atttypid == event_columns[i].type)
+			continue;
+		appendStringInfo(&missing, "%s%s %s", missing.len > 0 ? ", " : "",
+						 event_columns[i].name,
+						 format_type_be(event_columns[i].type));
+	}
+	return missing.len > 0 ? missing.data : NULL;
+}
+
+/* ---------------------------------------------------------------------------
+ * Store
+ * ---------------------------------------------------------------------------
+ */
+
+/* goes_event_prepare_append: the statement that goes_event_append runs. */
+SPIPlanPtr
+goes_event_prepare_append(Oid events)
+{
+	static const Oid argtypes[] = {
+		INT8OID, UUIDOID, UUIDOID, INT8OID, TEXTOID, INT4OID,
+		JSONBOID, JSONBOID, UUIDOID, BOOLOID, TIMESTAMPTZOID
+	};
+
+	return goes_prepare(psprintf("INSERT INTO %s (" EVENT_COLUMNS ") VALUES"
+								 " ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+								 goes_relation_name(events)),
+						goes_lengthof(argtypes), argtypes);
+}
+
+static void
+report_trigger(Relation events, const GoesEvent *event, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_GOES_NOT_APPLICABLE),
+			 errmsg("a trigger of table \"%s\" %s the event that goes wrote",
+					RelationGetRelationName(events), what),
+			 errdetail("The event is %s.%s.%d, version " INT64_FORMAT " of its aggregate.",
+					   event->aggregate_type, event->action,
+					   event->event_version, event->aggregate_version),
+			 errhint("A BEFORE trigger may only look at an event or raise an error."),
+			 errtable(events)));
+}
+
+static bool
+jsonb_equal(Jsonb *a, Jsonb *b)
+{
+	return compareJsonbContainers(&a->root, &b->root) == 0;
+}
+
+/* Was the event stored as it is? */
+static void
+check_stored(const GoesAggregateType *type, Relation events,
+			 const GoesEvent *event)
+{
+	GoesEvent  *stored = goes_event_read(type, events, event->position);
+
+	if (stored == NULL ||
+		memcmp(&stored->id, &event->id, UUID_LEN) != 0 ||
+		memcmp(&stored->aggregate_id, &event->aggregate_id, UUID_LEN) != 0 ||
+		stored->aggregate_version != event->aggregate_version ||
+		strcmp(stored->action, event->action) != 0 ||
+		stored->event_version != event->event_version ||
+		stored->recorded_at != event->recorded_at ||
+		!jsonb_equal(stored->data, event->data) ||
+		!jsonb_equal(stored->metadata, event->metadata))
+		report_trigger(events, event, "changed");
+}
+
+/*
+ * goes_event_append
+ *		Store an event as the current user, which fires the sync reactors.
+ *		command_id may be NULL.
+ */
+void
+goes_event_append(const GoesAggregateType *type, Relation events,
+				  const GoesEvent *event, const pg_uuid_t *command_id,
+				  bool imported)
+{
+	Datum		values[] = {
+		Int64GetDatum(event->position),
+		UUIDPGetDatum(&event->id),
+		UUIDPGetDatum(&event->aggregate_id),
+		Int64GetDatum(event->aggregate_version),
+		CStringGetTextDatum(event->action),
+		Int32GetDatum(event->event_version),
+		JsonbPGetDatum(event->data),
+		JsonbPGetDatum(event->metadata),
+		UUIDPGetDatum(command_id),
+		BoolGetDatum(imported),
+		TimestampTzGetDatum(event->recorded_at)
+	};
+	char		nulls[] = "           ";
+
+	if (command_id == NULL)
+		nulls[8] = 'n';
+	goes_guard_expect(RelationGetRelid(events), &event->id);
+	if (SPI_execute_plan(type->layout->append, values, nulls, false, 0) < 0)
+		elog(ERROR, "could not write events table \"%s\"",
+			 RelationGetRelationName(events));
+	goes_guard_forget();
+	if (SPI_processed == 0)
+		report_trigger(events, event, "suppressed");
+	if (goes_has_foreign_before_trigger(events))
+		check_stored(type, events, event);
+}
+
+/* ---------------------------------------------------------------------------
+ * Read
+ * ---------------------------------------------------------------------------
+ */
+
+static Datum
+get_column(TupleDesc desc, HeapTuple row, const char *name)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(row, desc, SPI_fnumber(desc, name), &isnull);
+
+	if (isnull || SPI_result != 0)
+		elog(ERROR, "column \"%s\" of an events table is missing or null", name);
+	return value;
+}
+
+/*
+ * goes_event_from_row
+ *		Make an event of a row of an events table, in the current context.  It
+ *		has no transient data.
+ */
+GoesEvent *
+goes_event_from_row(const char *aggregate_type, TupleDesc desc, HeapTuple row)
+{
+	GoesEvent  *event = palloc0(sizeof(GoesEvent));
+
+	event->position = DatumGetInt64(get_column(desc, row, "position"));
+	event->id = *DatumGetUUIDP(get_column(desc, row, "id"));
+	event->aggregate_type = aggregate_type;
+	event->aggregate_id = *DatumGetUUIDP(get_column(desc, row, "aggregate_id"));
+	event->aggregate_version = DatumGetInt64(get_column(desc, row, "aggregate_version"));
+	event->action = TextDatumGetCString(get_column(desc, row, "action"));
+	event->event_version = DatumGetInt32(get_column(desc, row, "event_version"));
+	event->data = DatumGetJsonbPCopy(get_column(desc, row, "data"));
+	event->metadata = DatumGetJsonbPCopy(get_column(desc, row, "metadata"));
+	event->recorded_at = DatumGetTimestampTz(get_column(desc, row, "recorded_at"));
+	return event;
+}
+
+/* goes_event_is_imported: was the stored event appended by an import? */
+bool
+goes_event_is_imported(TupleDesc desc, HeapTuple row)
+{
+	return DatumGetBool(get_column(desc, row, "imported"));
+}
+
+/*
+ * goes_event_read
+ *		Read the event at a position whoever the current user is (the caller
+ *		has made sure that he may see it); NULL if there is none.  The result is
+ *		in the SPI context, to which the caller is connected.
+ */
+GoesEvent *
+goes_event_read(const GoesAggregateType *type, Relation events, int64 position)
+{
+	Oid			argtype = INT8OID;
+	Datum		arg = Int64GetDatum(position);
+	GoesRole	before = goes_become(events->rd_rel->relowner);
+	char	   *sql = psprintf("SELECT " EVENT_COLUMNS " FROM %s"
+							   " WHERE position OPERATOR(pg_catalog.=) $1",
+							   goes_relation_name(RelationGetRelid(events)));
+
+	if (SPI_execute_with_args(sql, 1, &argtype, &arg, NULL, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read events table \"%s\"",
+			 RelationGetRelationName(events));
+	goes_unbecome(before);
+	if (SPI_processed == 0)
+		return NULL;
+	return goes_event_from_row(type->name, SPI_tuptable->tupdesc,
+							   SPI_tuptable->vals[0]);
+}
+
+/* ---------------------------------------------------------------------------
+ * As an SQL value and as JSON
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * goes_event_to_datum
+ *		The event as a goes_event.  Calculators get it without transient data,
+ *		since a replay does not have that either.
+ */
+Datum
+goes_event_to_datum(const GoesEvent *event, bool with_transient)
+{
+	TupleDesc	desc = lookup_rowtype_tupdesc(goes_objects()->event_type, -1);
+	Datum		values[FIELD_COUNT];
+	bool		nulls[FIELD_COUNT] = {false};
+	HeapTuple	tuple;
+
+	values[FIELD_POSITION] = Int64GetDatum(event->position);
+	values[FIELD_ID] = UUIDPGetDatum(&event->id);
+	values[FIELD_AGGREGATE_TYPE] = CStringGetTextDatum(event->aggregate_type);
+	values[FIELD_AGGREGATE_ID] = UUIDPGetDatum(&event->aggregate_id);
+	values[FIELD_AGGREGATE_VERSION] = Int64GetDatum(event->aggregate_version);
+	values[FIELD_ACTION] = CStringGetTextDatum(event->action);
+	values[FIELD_EVENT_VERSION] = Int32GetDatum(event->event_version);
+	values[FIELD_DATA] = JsonbPGetDatum(event->data);
+	values[FIELD_METADATA] = JsonbPGetDatum(event->metadata);
+	values[FIELD_TRANSIENT] = JsonbPGetDatum(event->transient);
+	nulls[FIELD_TRANSIENT] = event->transient == NULL || !with_transient;
+	values[FIELD_RECORDED_AT] = TimestampTzGetDatum(event->recorded_at);
+	tuple = heap_form_tuple(desc, values, nulls);
+	ReleaseTupleDesc(desc);
+	return HeapTupleGetDatum(tuple);
+}
+
+static void
+push_value(JsonbParseState **state, const char *key, JsonbValue *value)
+{
+	JsonbValue	name = {
+		.type = jbvString,
+		.val.string.val = unconstify(char *, key),
+		.val.string.len = strlen(key)
+	};
+
+	pushJsonbValue(state, WJB_KEY, &name);
+	pushJsonbValue(state, WJB_VALUE, value);
+}
+
+static void
+push_string(JsonbParseState **state, const char *key, const char *string)
+{
+	JsonbValue	value = {
+		.type = jbvString,
+		.val.string.val = unconstify(char *, string),
+		.val.string.len = strlen(string)
+	};
+
+	push_value(state, key, &value);
+}
+
+static void
+push_uuid(JsonbParseState **state, const char *key, const pg_uuid_t *uuid)
+{
+	push_string(state, key,
+				DatumGetCString(DirectFunctionCall1(uuid_out,
+													UUIDPGetDatum(uuid))));
+}
+
+static void
+push_integer(JsonbParseState **state, const char *key, int64 integer)
+{
+	JsonbValue	value = {
+		.type = jbvNumeric,
+		.val.numeric = int64_to_numeric(integer)
+	};
+
+	push_value(state, key, &value);
+}
+
+static void
+push_jsonb(JsonbParseState **state, const char *key, Jsonb *jsonb)
+{
+	JsonbValue	value = {
+		.type = jbvBinary,
+		.val.binary.data = &jsonb->root,
+		.val.binary.len = VARSIZE(jsonb) - VARHDRSZ
+	};
+
+	push_value(state, key, &value);
+}
+
+/* goes_event_to_jsonb: all fields but transient; the time in ISO 8601. */
+Jsonb *
+goes_event_to_jsonb(const GoesEvent *event)
+{
+	JsonbParseState *state = NULL;
+	char		recorded_at[MAXDATELEN + 1];
+
+	JsonEncodeDateTime(recorded_at, TimestampTzGetDatum(event->recorded_at),
+					   TIMESTAMPTZOID, NULL);
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_integer(&state, "position", event->position);
+	push_uuid(&state, "id", &event->id);
+	push_string(&state, "aggregate_type", event->aggregate_type);
+	push_uuid(&state, "aggregate_id", &event->aggregate_id);
+	push_integer(&state, "aggregate_version", event->aggregate_version);
+	push_string(&state, "action", event->action);
+	push_integer(&state, "event_version", event->event_version);
+	push_jsonb(&state, "data", event->data);
+	push_jsonb(&state, "metadata", event->metadata);
+	push_string(&state, "recorded_at", recorded_at);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}

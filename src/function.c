@@ -1,0 +1,447 @@
+/*-------------------------------------------------------------------------
+ *
+ * function.c
+ *	  User functions: found by name, called as planned expressions.
+ *
+ * A call through fmgr costs an SQL-language function dearly, so each function
+ * is planned as an expression over parameters, in which the planner inlines
+ * it if it can.  What the planner does depends on the role (who may execute
+ * what is inlined), on the search path (under which the body is parsed) and on
+ * the catalogs, so plans are kept by role and path, and forgotten when a
+ * function, type, operator, schema, role or membership changes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "executor/executor.h"
+#include "function.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/params.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_func.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+/* Plans kept for one function: sessions that change roles are rarely more */
+#define MAX_PLANS 8
+
+/*
+ * An expression that is ready to run.  Not reentrant, so a call takes it out
+ * of its plan; a call inside that call makes another one.
+ */
+typedef struct Instance
+{
+	MemoryContext context;
+	ExprState  *state;
+	ExprContext *econtext;
+	ParamListInfo params;
+} Instance;
+
+typedef struct CallPlan
+{
+	struct CallPlan *next;
+	MemoryContext context;
+	Oid			role;
+	GoesSearchPath *path;
+	uint64		generation;
+	Expr	   *expression;
+	Instance   *idle;
+} CallPlan;
+
+struct GoesFunction
+{
+	MemoryContext context;
+	Oid			builtin;		/* a function of PostgreSQL's own, or InvalidOid */
+	const char *name;			/* qualified, of any other */
+	const char *purpose;		/* for errors: "calculator", ... */
+	GoesSignature signature;
+	CallPlan	   *plans;			/* most recently used first */
+};
+
+/* Counts the catalog changes that may outdate a plan. */
+static uint64 generation = 1;
+
+static void
+catalog_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	generation++;
+}
+
+/* goes_function_init: to be called once in a process. */
+void
+goes_function_init(void)
+{
+	CacheRegisterSyscacheCallback(PROCOID, catalog_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(TYPEOID, catalog_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(OPEROID, catalog_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, catalog_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, catalog_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, catalog_changed, (Datum) 0);
+}
+
+/*
+ * goes_retire
+ *		Free a long-lived context at the end of the transaction, since callers
+ *		further up the stack may still be using what is in it.
+ */
+void
+goes_retire(MemoryContext context)
+{
+	MemoryContextSetParent(context, TopTransactionContext);
+}
+
+/* goes_function_spell: "name(argument types)". */
+char *
+goes_function_spell(const char *name, const GoesSignature *signature)
+{
+	StringInfoData string;
+
+	initStringInfo(&string);
+	appendStringInfo(&string, "%s(", name);
+	for (int i = 0; i < signature->nargs; i++)
+		appendStringInfo(&string, "%s%s", i > 0 ? ", " : "",
+						 format_type_be(signature->argtypes[i]));
+	appendStringInfoChar(&string, ')');
+	return string.data;
+}
+
+static void
+report_missing(const char *name, const GoesSignature *signature,
+			   const char *purpose)
+{
+	char	   *spelled = goes_function_spell(name, signature);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_FUNCTION),
+			 errmsg("function %s does not exist", spelled),
+			 errhint("A %s is a function %s RETURNS %s.", purpose, spelled,
+					 format_type_be(signature->result))));
+}
+
+/* Refuse what has the right arguments, but cannot be called as purpose wants. */
+static void
+check_callable(Oid function, const char *name, const GoesSignature *signature,
+			   const char *purpose)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Form_pg_proc proc;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	proc = (Form_pg_proc) GETSTRUCT(tuple);
+	if (proc->prokind != PROKIND_FUNCTION || proc->proretset ||
+		proc->prorettype != signature->result)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+				 errmsg("%s cannot be a %s",
+						goes_function_spell(name, signature), purpose),
+				 errhint("A %s is a function %s RETURNS %s.", purpose,
+						 goes_function_spell(name, signature),
+						 format_type_be(signature->result))));
+	ReleaseSysCache(tuple);
+	if (!goes_may_execute(function, GetUserId()))
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, name);
+}
+
+/*
+ * goes_function_find
+ *		Find the function that a user named when registering it, on the current
+ *		search path, with exactly the signature.  InvalidOid if there is none
+ *		and purpose is NULL; otherwise that is an error, as are a wrong result
+ *		type and a missing EXECUTE privilege.
+ */
+Oid
+goes_function_find(const char *name, const GoesSignature *signature,
+				   const char *purpose)
+{
+	List	   *names = goes_parse_qualified_name(name);
+	Oid			function = LookupFuncName(names, signature->nargs,
+										  signature->argtypes, true);
+
+	if (purpose == NULL)
+		return function;
+	if (!OidIsValid(function))
+		report_missing(name, signature, purpose);
+	check_callable(function, name, signature, purpose);
+	return function;
+}
+
+/*
+ * goes_function_find_qualified
+ *		Find a function by the qualified name under which it is registered;
+ *		InvalidOid if there is none.  Needs no privilege on the schema.
+ */
+Oid
+goes_function_find_qualified(const char *name, const GoesSignature *signature)
+{
+	List	   *names = goes_parse_qualified_name(name);
+	Oid			namespace;
+
+	if (list_length(names) != 2)
+		return InvalidOid;
+	namespace = get_namespace_oid(strVal(linitial(names)), true);
+	if (!OidIsValid(namespace))
+		return InvalidOid;
+	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+						   CStringGetDatum(strVal(lsecond(names))),
+						   PointerGetDatum(buildoidvector(signature->argtypes,
+														  signature->nargs)),
+						   ObjectIdGetDatum(namespace));
+}
+
+/* goes_function_qualified_name: schema and name, quoted where needed. */
+char *
+goes_function_qualified_name(Oid function)
+{
+	return quote_qualified_identifier(get_namespace_name(get_func_namespace(function)),
+									  get_func_name(function));
+}
+
+/*
+ * goes_function_create
+ *		Prepare for calls of the function with this qualified name.  It is
+ *		looked up when it is called, so it need not exist now.  All memory is in
+ *		context, which the caller frees with goes_retire.
+ */
+GoesFunction *
+goes_function_create(MemoryContext context, const char *name,
+					 const GoesSignature *signature, const char *purpose)
+{
+	GoesFunction *function = MemoryContextAllocZero(context,
+													sizeof(GoesFunction));
+
+	function->context = context;
+	function->name = MemoryContextStrdup(context, name);
+	function->purpose = purpose;
+	function->signature = *signature;
+	return function;
+}
+
+/* goes_function_name: its qualified name; NULL for NULL. */
+const char *
+goes_function_name(const GoesFunction *function)
+{
+	return function ? function->name : NULL;
+}
+
+/*
+ * goes_function_create_builtin
+ *		The same for a function of PostgreSQL's own, with the types that its
+ *		polymorphic arguments have here.
+ */
+GoesFunction *
+goes_function_create_builtin(MemoryContext context, Oid builtin,
+							 const GoesSignature *signature)
+{
+	GoesFunction *function = MemoryContextAllocZero(context,
+													sizeof(GoesFunction));
+
+	function->context = context;
+	function->builtin = builtin;
+	function->signature = *signature;
+	return function;
+}
+
+static Oid
+look_up(const GoesFunction *function)
+{
+	const GoesSignature *signature = &function->signature;
+	Oid			oid;
+
+	if (OidIsValid(function->builtin))
+		return function->builtin;
+	oid = goes_function_find_qualified(function->name, signature);
+	if (!OidIsValid(oid))
+		report_missing(function->name, signature, function->purpose);
+	check_callable(oid, function->name, signature, function->purpose);
+	return oid;
+}
+
+/* The call as an expression tree: the function over external parameters. */
+static Expr *
+build_call(const GoesFunction *function)
+{
+	const GoesSignature *signature = &function->signature;
+	List	   *args = NIL;
+	Oid			oid = look_up(function);
+
+	for (int i = 0; i < signature->nargs; i++)
+	{
+		Param	   *param = makeNode(Param);
+
+		param->paramkind = PARAM_EXTERN;
+		param->paramid = i + 1;
+		param->paramtype = signature->argtypes[i];
+		param->paramtypmod = -1;
+		param->location = -1;
+		args = lappend(args, param);
+	}
+	return (Expr *) makeFuncExpr(oid, signature->result, args, InvalidOid,
+								 InvalidOid, COERCE_EXPLICIT_CALL);
+}
+
+static CallPlan *
+make_plan(GoesFunction *function)
+{
+	uint64		before;
+	Expr	   *expression;
+	MemoryContext context;
+	MemoryContext oldcontext;
+	CallPlan	   *plan;
+
+	/* Planning may bring in changes: then the plan is outdated at once */
+	before = generation;
+	expression = expression_planner(build_call(function));
+
+	context = AllocSetContextCreate(CurrentMemoryContext,
+									"goes function plan",
+									ALLOCSET_SMALL_SIZES);
+	oldcontext = MemoryContextSwitchTo(context);
+	plan = palloc0(sizeof(CallPlan));
+	plan->context = context;
+	plan->role = GetUserId();
+	plan->path = goes_current_search_path(context);
+	plan->generation = before;
+	plan->expression = copyObject(expression);
+	MemoryContextSwitchTo(oldcontext);
+	MemoryContextSetParent(context, function->context);
+	return plan;
+}
+
+static bool
+plan_is_valid(const CallPlan *plan)
+{
+	return plan->generation == generation &&
+		plan->role == GetUserId() &&
+		goes_search_path_is_current(plan->path);
+}
+
+/* Drop what a catalog change outdated, and the least recently used. */
+static void
+forget_plans(GoesFunction *function)
+{
+	CallPlan	  **link = &function->plans;
+	int			kept = 0;
+
+	while (*link)
+	{
+		CallPlan	   *plan = *link;
+
+		if (plan->generation == generation && ++kept < MAX_PLANS)
+			link = &plan->next;
+		else
+		{
+			*link = plan->next;
+			goes_retire(plan->context);
+		}
+	}
+}
+
+/* The plan for the current role and search path, made if need be. */
+static CallPlan *
+current_plan(GoesFunction *function)
+{
+	CallPlan	  **link;
+	CallPlan	   *plan;
+
+	for (link = &function->plans; *link; link = &(*link)->next)
+	{
+		plan = *link;
+		if (plan_is_valid(plan))
+		{
+			*link = plan->next;
+			plan->next = function->plans;
+			function->plans = plan;
+			return plan;
+		}
+	}
+	forget_plans(function);
+	plan = make_plan(function);
+	plan->next = function->plans;
+	function->plans = plan;
+	return plan;
+}
+
+static Instance *
+make_instance(const CallPlan *plan, const GoesSignature *signature)
+{
+	MemoryContext context = AllocSetContextCreate(CurTransactionContext,
+												  "goes function call",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext oldcontext = MemoryContextSwitchTo(context);
+	Instance   *instance = palloc0(sizeof(Instance));
+
+	instance->context = context;
+	instance->params = makeParamList(signature->nargs);
+	for (int i = 0; i < signature->nargs; i++)
+		instance->params->params[i].ptype = signature->argtypes[i];
+	instance->econtext = CreateStandaloneExprContext();
+	instance->econtext->ecxt_param_list_info = instance->params;
+	instance->state = ExecInitExprWithParams(plan->expression,
+											 instance->params);
+	MemoryContextSwitchTo(oldcontext);
+	return instance;
+}
+
+/*
+ * Take the plan's idle instance, or make one.  While it is in use, its memory
+ * belongs to the subtransaction, so that an error frees it: an expression
+ * that was left in the middle is not to be run again.
+ */
+static Instance *
+acquire_instance(CallPlan *plan, const GoesSignature *signature)
+{
+	Instance   *instance = plan->idle;
+
+	if (instance == NULL)
+		return make_instance(plan, signature);
+	plan->idle = NULL;
+	MemoryContextSetParent(instance->context, CurTransactionContext);
+	return instance;
+}
+
+static void
+release_instance(CallPlan *plan, Instance *instance)
+{
+	if (plan->idle != NULL)
+		MemoryContextDelete(instance->context);
+	else
+	{
+		plan->idle = instance;
+		MemoryContextSetParent(instance->context, plan->context);
+	}
+}
+
+/*
+ * goes_function_call
+ *		Call the function as the current user.  There must be an active
+ *		snapshot.  The result is in the current memory context.  A function that
+ *		is STRICT gives NULL for a NULL argument without being called.
+ */
+Datum
+goes_function_call(GoesFunction *function, const Datum *args,
+				   const bool *nulls, bool *isnull)
+{
+	CallPlan	   *plan = current_plan(function);
+	Instance   *instance = acquire_instance(plan, &function->signature);
+	Datum		result;
+
+	for (int i = 0; i < function->signature.nargs; i++)
+	{
+		instance->params->params[i].value = args[i];
+		instance->params->params[i].isnull = nulls ? nulls[i] : false;
+	}
+	ResetExprContext(instance->econtext);
+	result = ExecEvalExpr(instance->state, instance->econtext, isnull);
+	release_instance(plan, instance);
+	return result;
+}

@@ -1,0 +1,306 @@
+/*-------------------------------------------------------------------------
+ *
+ * guard.c
+ *	  Triggers that let only goes write to its tables.
+ *
+ * Before goes writes a row it announces it (goes_guard_expect); the guard lets
+ * exactly that row pass, once.  So a user's trigger that fires on the way
+ * cannot use the opening for another row.  Row triggers reach partitions by
+ * themselves, TRUNCATE triggers are put on each of them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/partition.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "compat.h"
+#include "errors.h"
+#include "executor/spi.h"
+#include "guard.h"
+#include "miscadmin.h"
+#include "registry.h"
+#include "relation.h"
+#include "role.h"
+#include "uuid.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#define ROW_GUARD "goes_guard"
+#define TRUNCATE_GUARD "goes_guard_truncate"
+
+/* Setting goes.allow_direct_writes */
+bool		goes_allow_direct_writes = false;
+
+static GoesExpectation expected;
+
+/* goes_guard_expect: goes is about to write this row of this table. */
+void
+goes_guard_expect(Oid relation, const pg_uuid_t *id)
+{
+	expected.relation = relation;
+	expected.id = *id;
+}
+
+/* goes_guard_forget: it is done, or failed. */
+void
+goes_guard_forget(void)
+{
+	expected.relation = InvalidOid;
+}
+
+/* goes_guard_save, goes_guard_restore: around a nested command. */
+GoesExpectation
+goes_guard_save(void)
+{
+	return expected;
+}
+
+void
+goes_guard_restore(GoesExpectation saved)
+{
+	expected = saved;
+}
+
+/* goes_is_guard: is it the function of a guard? */
+bool
+goes_is_guard(Oid function)
+{
+	return function == goes_objects()->guard_aggregate ||
+		function == goes_objects()->guard_events;
+}
+
+/*
+ * goes_has_foreign_before_trigger
+ *		Does the table have BEFORE ROW triggers of others, which may change or
+ *		suppress a row that goes writes?
+ */
+bool
+goes_has_foreign_before_trigger(Relation relation)
+{
+	TriggerDesc *triggers = relation->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (TRIGGER_FOR_ROW(trigger->tgtype) &&
+			TRIGGER_FOR_BEFORE(trigger->tgtype) &&
+			(TRIGGER_FOR_INSERT(trigger->tgtype) ||
+			 TRIGGER_FOR_UPDATE(trigger->tgtype)) &&
+			!goes_is_guard(trigger->tgfoid))
+			return true;
+	}
+	return false;
+}
+
+/* ---------------------------------------------------------------------------
+ * The triggers
+ * ---------------------------------------------------------------------------
+ */
+
+static TriggerData *
+trigger_data(FunctionCallInfo fcinfo)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("guards of goes must be called as BEFORE triggers")));
+	return trigger;
+}
+
+static bool
+is_part_of(Oid relation, Oid ancestor)
+{
+	return relation == ancestor ||
+		(get_rel_relispartition(relation) &&
+		 list_member_oid(get_partition_ancestors(relation), ancestor));
+}
+
+/* Is it the row that goes announced?  Then it may pass, this once. */
+static bool
+take_expected(TriggerData *trigger, HeapTuple row)
+{
+	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	bool		isnull;
+	Datum		id;
+
+	if (!OidIsValid(expected.relation) ||
+		!is_part_of(RelationGetRelid(trigger->tg_relation), expected.relation))
+		return false;
+	id = heap_getattr(row, SPI_fnumber(desc, "id"), desc, &isnull);
+	if (isnull || !goes_uuid_equal(DatumGetUUIDP(id), &expected.id))
+		return false;
+	goes_guard_forget();
+	return true;
+}
+
+static const char *
+operation(TriggerEvent event)
+{
+	if (TRIGGER_FIRED_BY_INSERT(event))
+		return "INSERT";
+	if (TRIGGER_FIRED_BY_UPDATE(event))
+		return "UPDATE";
+	if (TRIGGER_FIRED_BY_DELETE(event))
+		return "DELETE";
+	return "TRUNCATE";
+}
+
+PG_FUNCTION_INFO_V1(goes_guard_events);
+
+/* goes.guard_events(): only INSERT, and only of what goes announced; else OG006. */
+Datum
+goes_guard_events(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = trigger_data(fcinfo);
+
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event) &&
+		TRIGGER_FIRED_FOR_ROW(trigger->tg_event) &&
+		take_expected(trigger, trigger->tg_trigtuple))
+		return PointerGetDatum(trigger->tg_trigtuple);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_GOES_EVENTS_WRITE),
+			 errmsg("cannot write to events table \"%s\"",
+					RelationGetRelationName(trigger->tg_relation)),
+			 errdetail("%s is refused: events are appended by commands and never changed.",
+					   operation(trigger->tg_event)),
+			 errhint("Execute a command with goes_execute."),
+			 errtable(trigger->tg_relation)));
+}
+
+/*
+ * May the user write past goes?  A SECURITY DEFINER function or a foreign key
+ * must not lend its owner's right, so ask who stands outside of them.
+ */
+static bool
+direct_write_allowed(Relation relation)
+{
+	return goes_allow_direct_writes &&
+		goes_owns_relation(RelationGetRelid(relation), GetOuterUserId());
+}
+
+PG_FUNCTION_INFO_V1(goes_guard_aggregate);
+
+/* goes.guard_aggregate(): only what goes announced; else OG007. */
+Datum
+goes_guard_aggregate(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = trigger_data(fcinfo);
+	bool		update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
+	HeapTuple	row = update ? trigger->tg_newtuple : trigger->tg_trigtuple;
+
+	if (TRIGGER_FIRED_FOR_ROW(trigger->tg_event) &&
+		!TRIGGER_FIRED_BY_DELETE(trigger->tg_event) &&
+		take_expected(trigger, row))
+		return PointerGetDatum(row);
+	if (direct_write_allowed(trigger->tg_relation))
+		return PointerGetDatum(row);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_GOES_AGGREGATE_WRITE),
+			 errmsg("cannot write to aggregate table \"%s\" directly",
+					RelationGetRelationName(trigger->tg_relation)),
+			 errdetail("%s is refused: only commands change an aggregate.",
+					   operation(trigger->tg_event)),
+			 errhint("Execute a command with goes_execute. The owner of the table may SET goes.allow_direct_writes = on to repair it."),
+			 errtable(trigger->tg_relation)));
+}
+
+/* ---------------------------------------------------------------------------
+ * Installation
+ * ---------------------------------------------------------------------------
+ */
+
+static bool
+has_trigger(Oid relation, const char *name)
+{
+	return OidIsValid(get_trigger_oid(relation, name, true));
+}
+
+/* goes_guard_is_complete: are all guards of a table and its partitions there? */
+bool
+goes_guard_is_complete(Relation relation)
+{
+	ListCell   *cell;
+
+	if (!has_trigger(RelationGetRelid(relation), ROW_GUARD))
+		return false;
+	foreach(cell, find_all_inheritors(RelationGetRelid(relation), NoLock, NULL))
+	{
+		if (!has_trigger(lfirst_oid(cell), TRUNCATE_GUARD))
+			return false;
+	}
+	return true;
+}
+
+static void
+install_trigger(Oid relation, const char *trigger, const char *events,
+				const char *level, bool aggregate)
+{
+	GoesRole	before;
+
+	if (has_trigger(relation, trigger))
+		return;
+	before = goes_become(goes_relation_owner(relation));
+	goes_run_ddl(psprintf("CREATE TRIGGER %s BEFORE %s ON %s FOR EACH %s"
+						  " EXECUTE FUNCTION goes.%s()",
+						  trigger, events, goes_relation_name(relation),
+						  level, aggregate ? "guard_aggregate" : "guard_events"));
+	goes_unbecome(before);
+}
+
+/*
+ * goes_guard_install
+ *		Put the guards on a table and its partitions where they are missing.
+ *		The caller is connected to SPI.
+ */
+void
+goes_guard_install(Relation relation, bool aggregate)
+{
+	List	   *partitions = find_all_inheritors(RelationGetRelid(relation),
+												 AccessShareLock, NULL);
+	ListCell   *cell;
+
+	install_trigger(RelationGetRelid(relation), ROW_GUARD,
+					"INSERT OR UPDATE OR DELETE", "ROW", aggregate);
+	foreach(cell, partitions)
+		install_trigger(lfirst_oid(cell), TRUNCATE_GUARD,
+						"TRUNCATE", "STATEMENT", aggregate);
+}
+
+static void
+remove_trigger(Oid relation, const char *trigger)
+{
+	GoesRole	before;
+
+	if (!has_trigger(relation, trigger))
+		return;
+	before = goes_become(goes_relation_owner(relation));
+	goes_run_ddl(psprintf("DROP TRIGGER %s ON %s", trigger,
+						  goes_relation_name(relation)));
+	goes_unbecome(before);
+}
+
+/*
+ * goes_guard_remove
+ *		Remove the guards from a table and its partitions.  The caller is
+ *		connected to SPI.
+ */
+void
+goes_guard_remove(Relation relation)
+{
+	List	   *partitions = find_all_inheritors(RelationGetRelid(relation),
+												 AccessShareLock, NULL);
+	ListCell   *cell;
+
+	remove_trigger(RelationGetRelid(relation), ROW_GUARD);
+	foreach(cell, partitions)
+		remove_trigger(lfirst_oid(cell), TRUNCATE_GUARD);
+}

@@ -1,0 +1,35 @@
+/*-------------------------------------------------------------------------
+ *
+ * guard.h
+ *	  Triggers that let only goes write to its tables.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef GOES_GUARD_H
+#define GOES_GUARD_H
+
+#include "postgres.h"
+
+#include "utils/rel.h"
+#include "utils/uuid.h"
+
+/* A row that goes is about to write; relation InvalidOid: none */
+typedef struct GoesExpectation
+{
+	Oid			relation;
+	pg_uuid_t	id;
+} GoesExpectation;
+
+extern bool goes_allow_direct_writes;
+
+extern void goes_guard_expect(Oid relation, const pg_uuid_t *id);
+extern void goes_guard_forget(void);
+extern GoesExpectation goes_guard_save(void);
+extern void goes_guard_restore(GoesExpectation saved);
+extern bool goes_is_guard(Oid function);
+extern bool goes_has_foreign_before_trigger(Relation relation);
+extern bool goes_guard_is_complete(Relation relation);
+extern void goes_guard_install(Relation relation, bool aggregate);
+extern void goes_guard_remove(Relation relation);
+
+#endif							/* GOES_GUARD_H */

@@ -1,0 +1,102 @@
+/*-------------------------------------------------------------------------
+ *
+ * metadata.c
+ *	  Metadata of events: what the setting and the causing event add.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "metadata.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+
+/* Setting goes.metadata: a JSON object, or empty */
+char	   *goes_metadata_setting = NULL;
+
+/* goes_check_metadata: the setting's check hook; a JSON object or nothing. */
+bool
+goes_check_metadata(char **newval, void **extra, GucSource source)
+{
+	const char *first = *newval + strspn(*newval, " \t\r\n");
+
+	if (*first == '\0')
+		return true;
+	if (*first == '{' && goes_is_json(*newval))
+		return true;
+	GUC_check_errdetail("It must be a JSON object.");
+	return false;
+}
+
+static Jsonb *
+merge(Jsonb *under, Jsonb *over)
+{
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat,
+											  JsonbPGetDatum(under),
+											  JsonbPGetDatum(over)));
+}
+
+static Jsonb *
+from_setting(void)
+{
+	const char *setting = goes_metadata_setting ? goes_metadata_setting : "";
+
+	if (setting[strspn(setting, " \t\r\n")] == '\0')
+		return NULL;
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(setting)));
+}
+
+static void
+push_pair(JsonbParseState **state, const char *key, JsonbValue *value)
+{
+	JsonbValue	name = {
+		.type = jbvString,
+		.val.string.val = unconstify(char *, key),
+		.val.string.len = strlen(key)
+	};
+
+	pushJsonbValue(state, WJB_KEY, &name);
+	pushJsonbValue(state, WJB_VALUE, value);
+}
+
+/* causation_id: the causing event; correlation_id: the one that began it all. */
+static Jsonb *
+tracing(const GoesEvent *cause)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	causation;
+	JsonbValue	buffer;
+	JsonbValue *correlation;
+
+	causation.type = jbvString;
+	causation.val.string.val = DatumGetCString(DirectFunctionCall1(uuid_out,
+																   UUIDPGetDatum(&cause->id)));
+	causation.val.string.len = strlen(causation.val.string.val);
+	correlation = getKeyJsonValueFromContainer(&cause->metadata->root,
+											   "correlation_id",
+											   strlen("correlation_id"), &buffer);
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_pair(&state, "causation_id", &causation);
+	push_pair(&state, "correlation_id", correlation ? correlation : &causation);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/*
+ * goes_metadata
+ *		The metadata of a command: what was given, over the setting
+ *		goes.metadata, over the metadata of the event that caused it (NULL: no
+ *		reactor executes it); and over all, the ids that trace the cause.
+ */
+Jsonb *
+goes_metadata(Jsonb *given, const GoesEvent *cause)
+{
+	Jsonb	   *setting = from_setting();
+	Jsonb	   *metadata = given;
+
+	if (setting != NULL)
+		metadata = merge(setting, metadata);
+	if (cause == NULL)
+		return metadata;
+	return merge(merge(cause->metadata, metadata), tracing(cause));
+}

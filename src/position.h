@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * position.h
+ *	  The global order of events.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef GOES_POSITION_H
+#define GOES_POSITION_H
+
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/rel.h"
+
+extern int64 goes_position_next(void);
+extern int64 goes_position_last(void);
+extern int64 goes_position_settled(void);
+extern void goes_position_mend(Relation events);
+extern void goes_position_xact_callback(XactEvent event, void *arg);
+
+#endif							/* GOES_POSITION_H */

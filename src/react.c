@@ -1,0 +1,314 @@
+/*-------------------------------------------------------------------------
+ *
+ * react.c
+ *	  The trigger that calls a sync reactor.
+ *
+ * A reactor whose function RETURNS trigger is called by PostgreSQL itself; one
+ * that takes the event, or the aggregate and the event, by goes.react(), whose
+ * arguments are the reactor and its patterns.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "aggregate.h"
+#include "catalog/partition.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "event.h"
+#include "execute.h"
+#include "executor/spi.h"
+#include "pattern.h"
+#include "registry.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "uuid.h"
+
+/* What is known of a trigger: its arguments, parsed, and its function */
+typedef struct Binding
+{
+	MemoryContext context;
+	uint64		generation;		/* of the registry */
+	char	   *type;
+	int			nargs;
+	char	  **args;			/* the trigger's */
+	GoesPattern *patterns;		/* nargs - 1 */
+	GoesFunction *function;
+	bool		with_aggregate;
+} Binding;
+
+typedef struct BindingEntry
+{
+	Oid			trigger;		/* hash key */
+	Binding    *binding;
+} BindingEntry;
+
+static HTAB *bindings = NULL;
+
+/* ---------------------------------------------------------------------------
+ * Bindings
+ * ---------------------------------------------------------------------------
+ */
+
+/* The events table that is registered: the trigger's, or its partitioned root. */
+static Oid
+root_relation(Relation relation)
+{
+	Oid			relid = RelationGetRelid(relation);
+
+	return relation->rd_rel->relispartition ?
+		llast_oid(get_partition_ancestors(relid)) : relid;
+}
+
+static void
+bind_function(Binding *binding, const char *name)
+{
+	GoesAggregateType *type = goes_get_aggregate_type(binding->type);
+	GoesSignature with_event = {
+		.nargs = 1,
+		.argtypes = {goes_objects()->event_type},
+		.result = VOIDOID
+	};
+	GoesSignature with_aggregate = goes_calculator_signature(type->rowtype);
+
+	with_aggregate.result = VOIDOID;
+	binding->with_aggregate =
+		!OidIsValid(goes_function_find_qualified(name, &with_event)) &&
+		OidIsValid(goes_function_find_qualified(name, &with_aggregate));
+	binding->function = goes_function_create(binding->context, name,
+											 binding->with_aggregate ?
+											 &with_aggregate : &with_event,
+											 "sync reactor");
+}
+
+static Binding *
+make_binding(const TriggerData *trigger)
+{
+	MemoryContext context = AllocSetContextCreate(CurTransactionContext,
+												  "goes sync reactor",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext oldcontext = MemoryContextSwitchTo(context);
+	Binding    *binding = palloc0(sizeof(Binding));
+	int			nargs = trigger->tg_trigger->tgnargs;
+
+	binding->context = context;
+	(void) goes_objects();
+	binding->generation = goes_registry_generation();
+	binding->type = goes_aggregate_type_of_relation(root_relation(trigger->tg_relation));
+	if (binding->type == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" is not a registered events table",
+						RelationGetRelationName(trigger->tg_relation)),
+				 errhint("Register it with goes_register_aggregate, or drop the trigger \"%s\".",
+						 trigger->tg_trigger->tgname)));
+	binding->nargs = nargs;
+	binding->args = palloc(nargs * sizeof(char *));
+	binding->patterns = palloc0(nargs * sizeof(GoesPattern));
+	for (int i = 0; i < nargs; i++)
+	{
+		binding->args[i] = pstrdup(trigger->tg_trigger->tgargs[i]);
+		if (i > 0)
+			goes_pattern_parse(binding->args[i], &binding->patterns[i - 1]);
+	}
+	bind_function(binding, binding->args[0]);
+	MemoryContextSwitchTo(oldcontext);
+	MemoryContextSetParent(context, CacheMemoryContext);
+	return binding;
+}
+
+static bool
+binding_is_valid(const Binding *binding, const Trigger *trigger)
+{
+	if (binding->generation != goes_registry_generation() ||
+		binding->nargs != trigger->tgnargs)
+		return false;
+	for (int i = 0; i < binding->nargs; i++)
+	{
+		if (strcmp(binding->args[i], trigger->tgargs[i]) != 0)
+			return false;
+	}
+	return true;
+}
+
+static BindingEntry *
+binding_entry(Oid trigger)
+{
+	BindingEntry *entry;
+	bool		found;
+
+	if (bindings == NULL)
+	{
+		HASHCTL		info = {
+			.keysize = sizeof(Oid),
+			.entrysize = sizeof(BindingEntry)
+		};
+
+		bindings = hash_create("goes sync reactors", 64, &info,
+							   HASH_ELEM | HASH_BLOBS);
+	}
+	entry = hash_search(bindings, &trigger, HASH_ENTER, &found);
+	if (!found)
+		entry->binding = NULL;
+	return entry;
+}
+
+static Binding *
+get_binding(const TriggerData *trigger)
+{
+	Oid			oid = trigger->tg_trigger->tgoid;
+	BindingEntry *entry = binding_entry(oid);
+	Binding    *binding;
+
+	if (entry->binding != NULL &&
+		binding_is_valid(entry->binding, trigger->tg_trigger))
+		return entry->binding;
+	if (entry->binding != NULL)
+		goes_retire(entry->binding->context);
+	entry->binding = NULL;
+	binding = make_binding(trigger);
+	/* The hash table may have changed while the registry was read */
+	binding_entry(oid)->binding = binding;
+	return binding;
+}
+
+/* ---------------------------------------------------------------------------
+ * The call
+ * ---------------------------------------------------------------------------
+ */
+
+static bool
+matches(const Binding *binding, const GoesEvent *event)
+{
+	for (int i = 0; i < binding->nargs - 1; i++)
+	{
+		if (goes_pattern_matches(&binding->patterns[i], binding->type,
+								 event->action, event->event_version))
+			return true;
+	}
+	return false;
+}
+
+/* The command that is inserting this very row, or NULL. */
+static const GoesExecution *
+find_execution(const TriggerData *trigger)
+{
+	const GoesExecution *execution = goes_current_execution();
+	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	bool		isnull;
+	Datum		id;
+
+	if (execution == NULL || execution->stage != GOES_STAGE_REACT)
+		return NULL;
+	id = SPI_getbinval(trigger->tg_trigtuple, desc, SPI_fnumber(desc, "id"),
+					   &isnull);
+	if (isnull || !goes_uuid_equal(DatumGetUUIDP(id), &execution->event->id))
+		return NULL;
+	return execution;
+}
+
+/* The aggregate of an event that was inserted without a command. */
+static Datum
+load_aggregate(const Binding *binding, const GoesEvent *event)
+{
+	GoesAggregateType *type = goes_get_aggregate_type(binding->type);
+	Relation	aggregate = table_open(type->relation, AccessShareLock);
+	Relation	events = table_open(type->events, AccessShareLock);
+	Datum		result;
+
+	(void) goes_layout(type, aggregate, events);
+	result = goes_state_to_datum(goes_aggregate_load(type, aggregate,
+													 &event->aggregate_id,
+													 GOES_LOAD_READ));
+	table_close(events, AccessShareLock);
+	table_close(aggregate, AccessShareLock);
+	return result;
+}
+
+static void
+call_reactor(const Binding *binding, const GoesExecution *execution,
+			 const GoesEvent *event)
+{
+	Datum		args[2];
+	bool		isnull;
+	Datum	   *next = args;
+
+	if (binding->with_aggregate)
+		*next++ = execution ? goes_state_to_datum(execution->state) :
+			load_aggregate(binding, event);
+	*next = goes_event_to_datum(event, true);
+	(void) goes_function_call(binding->function, args, NULL, &isnull);
+}
+
+typedef struct Context
+{
+	const Binding *binding;
+	const GoesEvent *event;
+} Context;
+
+static void
+add_context(void *arg)
+{
+	const Context *context = arg;
+	const GoesEvent *event = context->event;
+	char	   *id = DatumGetCString(DirectFunctionCall1(uuid_out,
+														 UUIDPGetDatum(&event->aggregate_id)));
+
+	errcontext("goes sync reactor %s, event %s.%s.%d, version " INT64_FORMAT " of aggregate %s",
+			   context->binding->args[0], context->binding->type, event->action,
+			   event->event_version, event->aggregate_version, id);
+}
+
+static void
+react(const Binding *binding, const TriggerData *trigger)
+{
+	const GoesExecution *execution = find_execution(trigger);
+	const GoesEvent *event = execution ? execution->event :
+		goes_event_from_row(binding->type, RelationGetDescr(trigger->tg_relation),
+							trigger->tg_trigtuple);
+	Context		context = {.binding = binding,.event = event};
+	ErrorContextCallback callback = {
+		.previous = error_context_stack,
+		.callback = add_context,
+		.arg = &context
+	};
+
+	if (!matches(binding, event))
+		return;
+	if (execution == NULL &&
+		goes_event_is_imported(RelationGetDescr(trigger->tg_relation),
+							   trigger->tg_trigtuple))
+		return;
+	error_context_stack = &callback;
+	call_reactor(binding, execution, event);
+	error_context_stack = callback.previous;
+}
+
+PG_FUNCTION_INFO_V1(goes_react);
+
+/*
+ * goes.react(reactor, pattern, ...) RETURNS trigger
+ *		AFTER INSERT FOR EACH ROW on an events table: calls the reactor if one of
+ *		the patterns matches the event and it was not imported.
+ */
+Datum
+goes_react(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_AFTER(trigger->tg_event) ||
+		!TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		trigger->tg_trigger->tgnargs < 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("goes.react() must be called as an AFTER INSERT row trigger with a reactor and its patterns")));
+	SPI_connect();
+	react(get_binding(trigger), trigger);
+	SPI_finish();
+	return PointerGetDatum(NULL);
+}

@@ -1,0 +1,1017 @@
+/*-------------------------------------------------------------------------
+ *
+ * reactor.c
+ *	  Reactors: registered, and attached to events tables.
+ *
+ * A sync reactor is an AFTER INSERT trigger on every events table that one of
+ * its patterns reaches; async and outside ones are rows of goes.reactors, with
+ * the position up to which they are done.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "compat.h"
+#include "errors.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "model.h"
+#include "position.h"
+#include "preload.h"
+#include "reactor.h"
+#include "registry.h"
+#include "relation.h"
+#include "role.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+static const char *const mode_names[] = {"sync", "async", "outside"};
+
+/* How the function of a reactor is called */
+typedef enum Form
+{
+	FORM_NONE,
+	FORM_EVENT,					/* (goes_event) */
+	FORM_AGGREGATE,				/* (aggregate, goes_event) */
+	FORM_TRIGGER				/* () RETURNS trigger */
+} Form;
+
+/* ---------------------------------------------------------------------------
+ * Rows of goes.reactors
+ * ---------------------------------------------------------------------------
+ */
+
+#define REACTOR_COLUMNS "reactor, mode, active, owner, patterns"
+
+static void
+parse_patterns(GoesReactor *reactor, ArrayType *array)
+{
+	Datum	   *texts;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &texts, NULL,
+					  &reactor->npatterns);
+	reactor->patterns = palloc0(Max(1, reactor->npatterns) * sizeof(GoesPattern));
+	for (int i = 0; i < reactor->npatterns; i++)
+		goes_pattern_parse(TextDatumGetCString(texts[i]), &reactor->patterns[i]);
+}
+
+static GoesMode
+parse_mode(const char *name)
+{
+	for (int mode = 0; mode < goes_lengthof(mode_names); mode++)
+	{
+		if (strcmp(mode_names[mode], name) == 0)
+			return mode;
+	}
+	elog(ERROR, "invalid mode \"%s\" of a reactor", name);
+}
+
+/* Row number row of the last result, with REACTOR_COLUMNS. */
+static GoesReactor *
+take_reactor(uint64 row)
+{
+	HeapTuple	tuple = SPI_tuptable->vals[row];
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+	GoesReactor *reactor = palloc0(sizeof(GoesReactor));
+	bool		isnull;
+	Datum		owner;
+
+	reactor->name = SPI_getvalue(tuple, desc, 1);
+	reactor->mode = parse_mode(SPI_getvalue(tuple, desc, 2));
+	reactor->active = DatumGetBool(SPI_getbinval(tuple, desc, 3, &isnull));
+	owner = SPI_getbinval(tuple, desc, 4, &isnull);
+	reactor->owner = isnull ? InvalidOid : DatumGetObjectId(owner);
+	parse_patterns(reactor, DatumGetArrayTypeP(SPI_getbinval(tuple, desc, 5, &isnull)));
+	return reactor;
+}
+
+/*
+ * goes_reactor_read
+ *		The reactor of that exact name, or NULL.  The caller is connected to
+ *		SPI.
+ */
+GoesReactor *
+goes_reactor_read(const char *name)
+{
+	static const Oid argtype = TEXTOID;
+	Datum		arg = CStringGetTextDatum(name);
+
+	if (goes_registry_execute("SELECT " REACTOR_COLUMNS " FROM goes.reactors"
+							  " WHERE reactor OPERATOR(pg_catalog.=) $1",
+							  1, &argtype, &arg, NULL) == 0)
+		return NULL;
+	return take_reactor(0);
+}
+
+/* goes_reactors_read: all of them, by name.  The caller is connected to SPI. */
+List *
+goes_reactors_read(void)
+{
+	List	   *reactors = NIL;
+	uint64		nrows = goes_registry_execute("SELECT " REACTOR_COLUMNS
+											  " FROM goes.reactors"
+											  " ORDER BY reactor COLLATE pg_catalog.\"C\"",
+											  0, NULL, NULL, NULL);
+
+	for (uint64 i = 0; i < nrows; i++)
+		reactors = lappend(reactors, take_reactor(i));
+	return reactors;
+}
+
+static Datum
+patterns_datum(const GoesReactor *reactor)
+{
+	Datum	   *texts = palloc(Max(1, reactor->npatterns) * sizeof(Datum));
+
+	for (int i = 0; i < reactor->npatterns; i++)
+		texts[i] = CStringGetTextDatum(goes_pattern_to_string(&reactor->patterns[i]));
+	return PointerGetDatum(construct_array(texts, reactor->npatterns, TEXTOID,
+										   -1, false, TYPALIGN_INT));
+}
+
+/* Write the row; checkpoint -1: keep the one it has. */
+static void
+write_reactor(const GoesReactor *reactor, int64 checkpoint)
+{
+	static const Oid argtypes[] = {TEXTOID, TEXTOID, TEXTARRAYOID, BOOLOID, OIDOID, INT8OID};
+	Datum		args[] = {
+		CStringGetTextDatum(reactor->name),
+		CStringGetTextDatum(mode_names[reactor->mode]),
+		patterns_datum(reactor),
+		BoolGetDatum(reactor->active),
+		ObjectIdGetDatum(reactor->owner),
+		Int64GetDatum(checkpoint)
+	};
+	char		nulls[] = "      ";
+
+	if (!OidIsValid(reactor->owner))
+		nulls[4] = 'n';
+	if (checkpoint < 0)
+		nulls[5] = 'n';
+	goes_registry_execute("INSERT INTO goes.reactors (reactor, mode, patterns, active, owner, checkpoint)"
+						  " VALUES ($1, $2, $3, $4, $5, $6)"
+						  " ON CONFLICT (reactor) DO UPDATE SET mode = excluded.mode,"
+						  " patterns = excluded.patterns, active = excluded.active,"
+						  " owner = excluded.owner,"
+						  " checkpoint = COALESCE(excluded.checkpoint, reactors.checkpoint)",
+						  goes_lengthof(argtypes), argtypes, args, nulls);
+}
+
+/* goes_reactor_delete: remove the row.  The caller is connected to SPI. */
+void
+goes_reactor_delete(const char *name)
+{
+	static const Oid argtype = TEXTOID;
+	Datum		arg = CStringGetTextDatum(name);
+
+	goes_registry_execute("DELETE FROM goes.reactors"
+						  " WHERE reactor OPERATOR(pg_catalog.=) $1",
+						  1, &argtype, &arg, NULL);
+}
+
+/* ---------------------------------------------------------------------------
+ * The function and its owner
+ * ---------------------------------------------------------------------------
+ */
+
+static GoesSignature
+event_signature(void)
+{
+	GoesSignature signature = {
+		.nargs = 1,
+		.argtypes = {goes_objects()->event_type},
+		.result = VOIDOID
+	};
+
+	return signature;
+}
+
+static GoesSignature
+aggregate_signature(Oid rowtype)
+{
+	GoesSignature signature = goes_calculator_signature(rowtype);
+
+	signature.result = VOIDOID;
+	return signature;
+}
+
+static GoesSignature
+trigger_signature(void)
+{
+	GoesSignature signature = {.nargs = 0,.result = TRIGGEROID};
+
+	return signature;
+}
+
+/* A registered type that a pattern of the reactor matches */
+typedef struct Target
+{
+	char	   *type;
+	Oid			relation;
+	Oid			events;
+	bool		named;			/* by a pattern other than "*" */
+} Target;
+
+static Target *
+match_target(const GoesReactor *reactor, uint64 row)
+{
+	HeapTuple	tuple = SPI_tuptable->vals[row];
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+	Target	   *target = palloc0(sizeof(Target));
+	bool		matched = false;
+	bool		isnull;
+
+	target->type = SPI_getvalue(tuple, desc, 1);
+	target->relation = DatumGetObjectId(SPI_getbinval(tuple, desc, 2, &isnull));
+	target->events = DatumGetObjectId(SPI_getbinval(tuple, desc, 3, &isnull));
+	for (int i = 0; i < reactor->npatterns; i++)
+	{
+		if (!goes_pattern_matches_type(&reactor->patterns[i], target->type))
+			continue;
+		matched = true;
+		target->named |= reactor->patterns[i].type != NULL;
+	}
+	return matched ? target : NULL;
+}
+
+/* The registered types that the reactor's patterns match. */
+static List *
+find_targets(const GoesReactor *reactor)
+{
+	List	   *targets = NIL;
+	uint64		nrows = goes_registry_execute("SELECT type, relation, events"
+											  " FROM goes.aggregate_types"
+											  " ORDER BY type COLLATE pg_catalog.\"C\"",
+											  0, NULL, NULL, NULL);
+
+	for (uint64 i = 0; i < nrows; i++)
+	{
+		Target	   *target = match_target(reactor, i);
+
+		if (target != NULL)
+			targets = lappend(targets, target);
+	}
+	return targets;
+}
+
+/* Find the function in one form; InvalidOid if there is none. */
+typedef Oid (*Finder) (const char *name, const GoesSignature *signature);
+
+static Oid
+find_on_path(const char *name, const GoesSignature *signature)
+{
+	return goes_function_find(name, signature, NULL);
+}
+
+/* The function (aggregate, goes_event) of every type that is named. */
+static Oid
+find_aggregate_form(const char *name, List *targets, Finder find)
+{
+	Oid			function = InvalidOid;
+	ListCell   *cell;
+
+	foreach(cell, targets)
+	{
+		Target	   *target = lfirst(cell);
+		GoesSignature signature = aggregate_signature(get_rel_type_id(target->relation));
+
+		if (!target->named)
+			continue;
+		function = find(name, &signature);
+		if (!OidIsValid(function))
+			break;
+	}
+	return function;
+}
+
+static void
+report_no_function(const char *name, List *targets)
+{
+	GoesSignature event = event_signature();
+	StringInfoData forms;
+	ListCell   *cell;
+
+	initStringInfo(&forms);
+	foreach(cell, targets)
+	{
+		Target	   *target = lfirst(cell);
+		GoesSignature signature = aggregate_signature(get_rel_type_id(target->relation));
+
+		if (target->named)
+			appendStringInfo(&forms, ", %s RETURNS void",
+							 goes_function_spell(name, &signature));
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_FUNCTION),
+			 errmsg("function %s does not exist", goes_function_spell(name, &event)),
+			 errhint("A sync reactor is a function %s RETURNS void%s, or %s() RETURNS trigger.",
+					 goes_function_spell(name, &event), forms.data, name)));
+}
+
+/* Which form the function of a sync reactor has: exactly one. */
+static Form
+find_form(const char *name, List *targets, Finder find, Oid *function)
+{
+	GoesSignature event = event_signature();
+	GoesSignature trigger = trigger_signature();
+	Oid			with_event = find(name, &event);
+	Oid			with_aggregate = find_aggregate_form(name, targets, find);
+	Oid			as_trigger = find(name, &trigger);
+
+	if (OidIsValid(with_event) + OidIsValid(with_aggregate) + OidIsValid(as_trigger) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_AMBIGUOUS_FUNCTION),
+				 errmsg("sync reactor %s is not unique", name),
+				 errdetail("There are functions with more than one of the argument lists that a sync reactor may have."),
+				 errhint("Rename all of them but one.")));
+	*function = OidIsValid(with_event) ? with_event :
+		OidIsValid(with_aggregate) ? with_aggregate : as_trigger;
+	return OidIsValid(with_event) ? FORM_EVENT :
+		OidIsValid(with_aggregate) ? FORM_AGGREGATE :
+		OidIsValid(as_trigger) ? FORM_TRIGGER : FORM_NONE;
+}
+
+/* Raise if the function has the wrong result type or may not be executed. */
+static void
+check_sync_function(const char *name, Form form, List *targets)
+{
+	GoesSignature signature = form == FORM_TRIGGER ? trigger_signature() :
+		event_signature();
+	ListCell   *cell;
+
+	if (form != FORM_AGGREGATE)
+	{
+		(void) goes_function_find(name, &signature, "sync reactor");
+		return;
+	}
+	foreach(cell, targets)
+	{
+		Target	   *target = lfirst(cell);
+
+		signature = aggregate_signature(get_rel_type_id(target->relation));
+		if (target->named)
+			(void) goes_function_find(name, &signature, "sync reactor");
+	}
+}
+
+static Oid
+function_owner(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/* The function of a registered reactor; InvalidOid if it is gone or outside. */
+static Oid
+find_function(const GoesReactor *reactor, List *targets, Form *form)
+{
+	GoesSignature event = event_signature();
+	Oid			function = InvalidOid;
+
+	*form = FORM_NONE;
+	if (reactor->mode == GOES_SYNC)
+		*form = find_form(reactor->name, targets, goes_function_find_qualified,
+						  &function);
+	else if (reactor->mode == GOES_ASYNC)
+		function = goes_function_find_qualified(reactor->name, &event);
+	return function;
+}
+
+/*
+ * goes_reactor_function
+ *		The reactor's function; InvalidOid if it is gone, or the reactor is
+ *		outside.  The caller is connected to SPI.
+ */
+Oid
+goes_reactor_function(const GoesReactor *reactor)
+{
+	Form		form;
+
+	return find_function(reactor, find_targets(reactor), &form);
+}
+
+/* Who the reactor belongs to; InvalidOid if its function is gone. */
+static Oid
+reactor_owner(const GoesReactor *reactor, List *targets)
+{
+	Form		form;
+	Oid			function;
+
+	if (reactor->mode == GOES_OUTSIDE)
+		return reactor->owner;
+	function = find_function(reactor, targets, &form);
+	return OidIsValid(function) ? function_owner(function) : InvalidOid;
+}
+
+/* ---------------------------------------------------------------------------
+ * Triggers
+ * ---------------------------------------------------------------------------
+ */
+
+/* Names sort as the reactors do; a long one ends in a hash to stay unique. */
+static char *
+trigger_name(const char *reactor)
+{
+	char	   *name = psprintf("goes_on_%s", reactor);
+	int			length = strlen(name);
+	uint32		hash;
+
+	if (length < NAMEDATALEN)
+		return name;
+	hash = hash_bytes((const unsigned char *) name, length);
+	length = pg_mbcliplen(name, length, NAMEDATALEN - 10);
+	return psprintf("%.*s_%08x", length, name, hash);
+}
+
+/* The arguments of goes.react(): the reactor and its patterns for the type. */
+static char *
+trigger_arguments(const GoesReactor *reactor, const Target *target)
+{
+	StringInfoData arguments;
+
+	initStringInfo(&arguments);
+	appendStringInfoString(&arguments, quote_literal_cstr(reactor->name));
+	for (int i = 0; i < reactor->npatterns; i++)
+	{
+		if (goes_pattern_matches_type(&reactor->patterns[i], target->type))
+			appendStringInfo(&arguments, ", %s",
+							 quote_literal_cstr(goes_pattern_to_string(&reactor->patterns[i])));
+	}
+	return arguments.data;
+}
+
+static void
+append_condition(StringInfo when, const GoesPattern *pattern)
+{
+	appendStringInfo(when, "%s", when->len > 0 ? " OR " : "");
+	if (pattern->action == NULL)
+		appendStringInfoString(when, "true");
+	else if (pattern->version == 0)
+		appendStringInfo(when, "NEW.action OPERATOR(pg_catalog.=) %s",
+						 quote_literal_cstr(pattern->action));
+	else
+		appendStringInfo(when, "NEW.action OPERATOR(pg_catalog.=) %s"
+						 " AND NEW.event_version OPERATOR(pg_catalog.=) %d",
+						 quote_literal_cstr(pattern->action), pattern->version);
+}
+
+/* The same as WHEN condition of a function that RETURNS trigger. */
+static char *
+trigger_condition(const GoesReactor *reactor, const Target *target)
+{
+	StringInfoData when;
+
+	initStringInfo(&when);
+	for (int i = 0; i < reactor->npatterns; i++)
+	{
+		if (goes_pattern_matches_type(&reactor->patterns[i], target->type))
+			append_condition(&when, &reactor->patterns[i]);
+	}
+	if (strstr(when.data, "true") == when.data)
+		return pstrdup("NOT NEW.imported");
+	return psprintf("NOT NEW.imported AND (%s)", when.data);
+}
+
+static void
+create_trigger(const GoesReactor *reactor, const Target *target, Form form)
+{
+	GoesRole	before = goes_become(goes_relation_owner(target->events));
+	const char *name = quote_identifier(trigger_name(reactor->name));
+	char	   *table = goes_relation_name(target->events);
+
+	if (form == FORM_TRIGGER)
+		goes_run_ddl(psprintf("CREATE OR REPLACE TRIGGER %s AFTER INSERT ON %s"
+							  " FOR EACH ROW WHEN (%s) EXECUTE FUNCTION %s()",
+							  name, table, trigger_condition(reactor, target),
+							  reactor->name));
+	else
+		goes_run_ddl(psprintf("CREATE OR REPLACE TRIGGER %s AFTER INSERT ON %s"
+							  " FOR EACH ROW EXECUTE FUNCTION goes.react(%s)",
+							  name, table, trigger_arguments(reactor, target)));
+	goes_unbecome(before);
+}
+
+static void
+drop_trigger(Oid events, const char *name)
+{
+	GoesRole	before = goes_become(goes_relation_owner(events));
+
+	goes_run_ddl(psprintf("DROP TRIGGER IF EXISTS %s ON %s",
+						  quote_identifier(name), goes_relation_name(events)));
+	goes_unbecome(before);
+}
+
+/*
+ * May the reactor see the type's events?  Its owner must have the rights of
+ * the table's owner: a trigger runs its code as whoever executes a command.
+ */
+static bool
+reaches(Oid owner, const GoesReactor *reactor, const Target *target)
+{
+	if (has_privs_of_role(owner, goes_relation_owner(target->relation)))
+		return true;
+	ereport(NOTICE,
+			(errmsg("reactor %s does not react to events of aggregate type \"%s\"",
+					reactor->name, target->type),
+			 errdetail("Its owner %s is not a member of %s, the owner of table \"%s\".",
+					   GetUserNameFromId(owner, false),
+					   GetUserNameFromId(goes_relation_owner(target->relation), false),
+					   get_rel_name(target->relation))));
+	return false;
+}
+
+/* goes_reactor_attach: create or replace the triggers of a sync reactor. */
+void
+goes_reactor_attach(const GoesReactor *reactor)
+{
+	List	   *targets = find_targets(reactor);
+	ListCell   *cell;
+	Form		form;
+	Oid			function = find_function(reactor, targets, &form);
+
+	if (!OidIsValid(function))
+		return;
+	foreach(cell, targets)
+	{
+		Target	   *target = lfirst(cell);
+
+		if (form == FORM_AGGREGATE && !target->named)
+			continue;
+		if (reaches(function_owner(function), reactor, target))
+			create_trigger(reactor, target, form);
+	}
+}
+
+/* goes_reactor_detach: drop the triggers of a sync reactor. */
+void
+goes_reactor_detach(const GoesReactor *reactor)
+{
+	char	   *name = trigger_name(reactor->name);
+	ListCell   *cell;
+
+	foreach(cell, find_targets(reactor))
+	{
+		Target	   *target = lfirst(cell);
+
+		if (OidIsValid(get_trigger_oid(target->events, name, true)))
+			drop_trigger(target->events, name);
+	}
+}
+
+/*
+ * goes_reactor_attach_all
+ *		Attach to a newly registered type the sync reactors whose patterns match
+ *		it.  Triggers that are there (from a dump) are replaced.  The caller is
+ *		connected to SPI.
+ */
+void
+goes_reactor_attach_all(const char *type, Oid relation, Oid events)
+{
+	Target		target = {
+		.type = unconstify(char *, type),
+		.relation = relation,
+		.events = events
+	};
+	ListCell   *cell;
+
+	foreach(cell, goes_reactors_read())
+	{
+		GoesReactor *reactor = lfirst(cell);
+		List	   *targets = find_targets(reactor);
+		Form		form;
+		Oid			function = find_function(reactor, targets, &form);
+		bool		matched = false;
+
+		for (int i = 0; i < reactor->npatterns; i++)
+			matched |= goes_pattern_matches_type(&reactor->patterns[i], type);
+		if (matched && OidIsValid(function) && form != FORM_AGGREGATE &&
+			reaches(function_owner(function), reactor, &target))
+			create_trigger(reactor, &target, form);
+	}
+}
+
+/* goes_reactor_detach_all: drop the triggers of all reactors on a table. */
+void
+goes_reactor_detach_all(Oid events)
+{
+	ListCell   *cell;
+
+	foreach(cell, goes_reactors_read())
+	{
+		char	   *name = trigger_name(((GoesReactor *) lfirst(cell))->name);
+
+		if (OidIsValid(get_trigger_oid(events, name, true)))
+			drop_trigger(events, name);
+	}
+}
+
+/* goes_reactor_rename: its function was renamed. */
+void
+goes_reactor_rename(const GoesReactor *reactor, const char *name)
+{
+	static const Oid argtypes[] = {TEXTOID, TEXTOID};
+	Datum		args[] = {
+		CStringGetTextDatum(reactor->name),
+		CStringGetTextDatum(name)
+	};
+	GoesReactor renamed = *reactor;
+
+	renamed.name = pstrdup(name);
+	goes_registry_execute("UPDATE goes.reactors SET reactor = $2"
+						  " WHERE reactor OPERATOR(pg_catalog.=) $1",
+						  goes_lengthof(argtypes), argtypes, args, NULL);
+	if (reactor->mode == GOES_SYNC)
+	{
+		goes_reactor_detach(reactor);
+		goes_reactor_attach(&renamed);
+	}
+}
+
+/* ---------------------------------------------------------------------------
+ * goes_on
+ * ---------------------------------------------------------------------------
+ */
+
+/* A text[] argument without NULLs; NULL itself is empty. */
+static Datum *
+texts_arg(FunctionCallInfo fcinfo, int n, const char *name, int *count)
+{
+	Datum	   *texts = NULL;
+	bool	   *nulls;
+
+	*count = 0;
+	if (PG_ARGISNULL(n))
+		return NULL;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false,
+					  TYPALIGN_INT, &texts, &nulls, count);
+	for (int i = 0; i < *count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("argument \"%s\" must not contain nulls", name)));
+	}
+	return texts;
+}
+
+/* A pattern must name what is registered, or it is a typing error. */
+static void
+check_pattern(const GoesPattern *pattern)
+{
+	GoesAggregateType *type;
+	bool		known = pattern->action == NULL;
+
+	if (pattern->type == NULL)
+		return;
+	type = goes_get_aggregate_type(pattern->type);
+	for (int i = 0; i < type->nevents && !known; i++)
+		known = goes_pattern_matches(pattern, type->name,
+									 type->event_types[i].action,
+									 type->event_types[i].version);
+	if (!known)
+		ereport(ERROR,
+				(errcode(ERRCODE_GOES_UNKNOWN),
+				 errmsg("event %s is not registered",
+						goes_pattern_to_string(pattern)),
+				 errhint("Register it with goes_register_event.")));
+}
+
+/* The reactor that goes_on asks for, without name and owner. */
+static GoesReactor *
+requested_reactor(FunctionCallInfo fcinfo, GoesMode mode)
+{
+	GoesReactor *reactor = palloc0(sizeof(GoesReactor));
+	Datum	   *texts = texts_arg(fcinfo, 0, "events", &reactor->npatterns);
+
+	if (reactor->npatterns == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no event pattern is given")));
+	reactor->mode = mode;
+	reactor->active = true;
+	reactor->patterns = palloc0(reactor->npatterns * sizeof(GoesPattern));
+	for (int i = 0; i < reactor->npatterns; i++)
+	{
+		goes_pattern_parse(TextDatumGetCString(texts[i]), &reactor->patterns[i]);
+		check_pattern(&reactor->patterns[i]);
+	}
+	return reactor;
+}
+
+static bool
+has_pattern(const GoesReactor *reactor, const GoesPattern *pattern)
+{
+	char	   *string = goes_pattern_to_string(pattern);
+
+	for (int i = 0; i < reactor->npatterns; i++)
+	{
+		if (strcmp(goes_pattern_to_string(&reactor->patterns[i]), string) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Put the patterns that the reactor has before those that are new. */
+static bool
+add_patterns(GoesReactor *reactor, const GoesReactor *existing)
+{
+	GoesReactor sum = *existing;
+	bool		added = false;
+
+	sum.patterns = palloc0((existing->npatterns + reactor->npatterns) *
+						   sizeof(GoesPattern));
+	memcpy(sum.patterns, existing->patterns,
+		   existing->npatterns * sizeof(GoesPattern));
+	for (int i = 0; i < reactor->npatterns; i++)
+	{
+		if (has_pattern(&sum, &reactor->patterns[i]))
+			continue;
+		sum.patterns[sum.npatterns++] = reactor->patterns[i];
+		added = true;
+	}
+	reactor->patterns = sum.patterns;
+	reactor->npatterns = sum.npatterns;
+	return added;
+}
+
+/*
+ * Merge with what is registered under the name; false if nothing is new.
+ * checkpoint is -1 if there is progress to go on from.
+ */
+static bool
+merge_registered(GoesReactor *reactor, int64 *checkpoint)
+{
+	GoesReactor *existing = goes_reactor_read(reactor->name);
+	bool		added;
+
+	if (existing == NULL)
+		return true;
+	if (existing->mode != reactor->mode && existing->active)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("reactor %s is %s already", reactor->name,
+						mode_names[existing->mode]),
+				 errhint("Call goes_off first to change its mode.")));
+	if (existing->mode != reactor->mode)
+		return true;
+	*checkpoint = -1;
+	added = add_patterns(reactor, existing);
+	return added || !existing->active;
+}
+
+/* The first position that the reactor is not to see is the one after this. */
+static int64
+start_position(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(4))
+		return goes_position_settled();
+	if (PG_GETARG_INT64(4) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("start must not be negative")));
+	return PG_GETARG_INT64(4);
+}
+
+/* Write an async or outside reactor, unless it is there as it should be. */
+static void
+register_waiting(FunctionCallInfo fcinfo, GoesReactor *reactor, Oid owner)
+{
+	int64		checkpoint = 0;
+	ListCell   *cell;
+
+	goes_warn_without_preload();
+	if (!merge_registered(reactor, &checkpoint))
+		return;
+	goes_lock_registry();
+	checkpoint = 0;
+	if (!merge_registered(reactor, &checkpoint) && checkpoint == -1)
+		return;
+	write_reactor(reactor, checkpoint < 0 ? -1 : start_position(fcinfo));
+	foreach(cell, find_targets(reactor))
+		(void) reaches(owner, reactor, lfirst(cell));
+}
+
+static void
+register_sync(FunctionCallInfo fcinfo, const char *name)
+{
+	GoesReactor *reactor = requested_reactor(fcinfo, GOES_SYNC);
+	List	   *targets = find_targets(reactor);
+	ListCell   *cell;
+	int64		checkpoint;
+	Oid			function;
+	Form		form = find_form(name, targets, find_on_path, &function);
+
+	if (form == FORM_NONE)
+		report_no_function(name, targets);
+	check_sync_function(name, form, targets);
+	reactor->name = goes_function_qualified_name(function);
+	foreach(cell, targets)
+	{
+		Target	   *target = lfirst(cell);
+
+		if (target->named || !has_privs_of_role(function_owner(function),
+												goes_relation_owner(target->relation)))
+			continue;
+		goes_check_owner(target->relation);
+	}
+	foreach(cell, targets)
+	{
+		if (((Target *) lfirst(cell))->named)
+			goes_check_owner(((Target *) lfirst(cell))->relation);
+	}
+	if (!merge_registered(reactor, &checkpoint))
+		return;
+	goes_lock_registry();
+	(void) merge_registered(reactor, &checkpoint);
+	write_reactor(reactor, -1);
+	goes_reactor_attach(reactor);
+}
+
+static void
+check_may_connect(Oid owner)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner));
+	bool		can_login;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for role %u", owner);
+	can_login = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	ReleaseSysCache(tuple);
+	if (GOES_WORKER_NEEDS_LOGIN && !can_login)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("role \"%s\" owns an async reactor, but cannot log in",
+						GetUserNameFromId(owner, false)),
+				 errhint("Async reactors run as their function's owner: ALTER ROLE ... LOGIN (it needs no password), or give the function another owner.")));
+	if (!goes_may_connect(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("role \"%s\" owns an async reactor, but cannot connect to this database",
+						GetUserNameFromId(owner, false)),
+				 errhint("Async reactors run as their function's owner: GRANT CONNECT, or give the function another owner.")));
+}
+
+static void
+register_async(FunctionCallInfo fcinfo, const char *name)
+{
+	GoesReactor *reactor = requested_reactor(fcinfo, GOES_ASYNC);
+	GoesSignature signature = event_signature();
+	Oid			function = goes_function_find(name, &signature, "async reactor");
+	Oid			owner = function_owner(function);
+
+	if (!is_member_of_role(GetUserId(), owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be member of role \"%s\"",
+						GetUserNameFromId(owner, false)),
+				 errdetail("It owns function %s, as which the async reactor would run.",
+						   goes_function_spell(name, &signature))));
+	check_may_connect(owner);
+	reactor->name = goes_function_qualified_name(function);
+	register_waiting(fcinfo, reactor, owner);
+}
+
+static void
+register_outside(FunctionCallInfo fcinfo, const char *name)
+{
+	GoesReactor *reactor = requested_reactor(fcinfo, GOES_OUTSIDE);
+	GoesReactor *existing = goes_reactor_read(name);
+
+	goes_check_name("outside reactor", name);
+	if (existing != NULL && existing->mode == GOES_OUTSIDE &&
+		!has_privs_of_role(GetUserId(), existing->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of reactor %s", name)));
+	reactor->name = pstrdup(name);
+	reactor->owner = existing != NULL && existing->mode == GOES_OUTSIDE ?
+		existing->owner : GetUserId();
+	register_waiting(fcinfo, reactor, reactor->owner);
+}
+
+PG_FUNCTION_INFO_V1(goes_on);
+
+/*
+ * goes_on(events text[], sync text[], async text[], outside text[], start bigint)
+ *		Register reactors for the events that match any of the patterns, or add
+ *		the patterns to reactors that are registered.  start: the position after
+ *		which a new async or outside reactor begins; NULL: with what commits
+ *		from now on.  Errors: 22023 for patterns, OG008 for unknown types and
+ *		events, 42883 and 42725 for functions, 42501.
+ */
+Datum
+goes_on(PG_FUNCTION_ARGS)
+{
+	static void (*const registers[]) (FunctionCallInfo, const char *) = {
+		register_sync, register_async, register_outside
+	};
+	int			total = 0;
+
+	SPI_connect();
+	for (int mode = 0; mode < goes_lengthof(registers); mode++)
+	{
+		int			count;
+		Datum	   *names = texts_arg(fcinfo, mode + 1, mode_names[mode], &count);
+
+		for (int i = 0; i < count; i++)
+			registers[mode] (fcinfo, TextDatumGetCString(names[i]));
+		total += count;
+	}
+	if (total == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no reactor is given"),
+				 errhint("Name at least one in \"sync\", \"async\" or \"outside\".")));
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/* ---------------------------------------------------------------------------
+ * goes_off
+ * ---------------------------------------------------------------------------
+ */
+
+/* The registered reactor that a user means: by its name, or on the path. */
+static GoesReactor *
+find_reactor(const char *name)
+{
+	GoesReactor *reactor = goes_reactor_read(name);
+	FuncCandidateList candidate;
+
+	if (reactor != NULL)
+		return reactor;
+	candidate = goes_function_candidates(goes_parse_qualified_name(name));
+	for (; candidate != NULL && reactor == NULL; candidate = candidate->next)
+		reactor = goes_reactor_read(goes_function_qualified_name(candidate->oid));
+	if (reactor == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_GOES_UNKNOWN),
+				 errmsg("reactor %s is not registered", name),
+				 errhint("Register it with goes_on.")));
+	return reactor;
+}
+
+/* The rights of the reactor's owner, or of all its tables' owners. */
+static void
+check_may_manage(const GoesReactor *reactor)
+{
+	List	   *targets = find_targets(reactor);
+	Oid			owner = reactor_owner(reactor, targets);
+	ListCell   *cell;
+
+	if (OidIsValid(owner) && has_privs_of_role(GetUserId(), owner))
+		return;
+	if (targets == NIL && !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of reactor %s", reactor->name)));
+	foreach(cell, targets)
+		goes_check_owner(((Target *) lfirst(cell))->relation);
+}
+
+PG_FUNCTION_INFO_V1(goes_off);
+
+/*
+ * goes_off(reactor text, forget boolean)
+ *		Stop a reactor: its triggers go; the progress of an async or outside one
+ *		stays, unless forget is true.  Errors: OG008, 42501.
+ */
+Datum
+goes_off(PG_FUNCTION_ARGS)
+{
+	char	   *name = goes_text_arg(fcinfo, 0, "reactor");
+	bool		forget = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
+	GoesReactor *reactor;
+
+	SPI_connect();
+	reactor = find_reactor(name);
+	check_may_manage(reactor);
+	goes_lock_registry();
+	if (reactor->mode == GOES_SYNC)
+		goes_reactor_detach(reactor);
+	if (reactor->mode == GOES_SYNC || forget)
+		goes_reactor_delete(reactor->name);
+	else if (reactor->active)
+	{
+		reactor->active = false;
+		reactor->npatterns = 0;
+		write_reactor(reactor, -1);
+	}
+	SPI_finish();
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,44 @@
+/*-------------------------------------------------------------------------
+ *
+ * reactor.h
+ *	  Reactors: registered, and attached to events tables.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef GOES_REACTOR_H
+#define GOES_REACTOR_H
+
+#include "postgres.h"
+
+#include "nodes/pg_list.h"
+#include "pattern.h"
+
+typedef enum GoesMode
+{
+	GOES_SYNC,
+	GOES_ASYNC,
+	GOES_OUTSIDE
+} GoesMode;
+
+/* A row of goes.reactors */
+typedef struct GoesReactor
+{
+	char	   *name;
+	GoesMode	mode;
+	bool		active;
+	Oid			owner;			/* of an outside reactor, else InvalidOid */
+	int			npatterns;
+	GoesPattern *patterns;
+} GoesReactor;
+
+extern GoesReactor *goes_reactor_read(const char *name);
+extern List *goes_reactors_read(void);
+extern void goes_reactor_attach_all(const char *type, Oid relation, Oid events);
+extern void goes_reactor_detach_all(Oid events);
+extern void goes_reactor_detach(const GoesReactor *reactor);
+extern void goes_reactor_attach(const GoesReactor *reactor);
+extern Oid	goes_reactor_function(const GoesReactor *reactor);
+extern void goes_reactor_delete(const char *name);
+extern void goes_reactor_rename(const GoesReactor *reactor, const char *name);
+
+#endif							/* GOES_REACTOR_H */
