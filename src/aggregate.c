@@ -21,7 +21,8 @@
 #include "executor/executor.h"
 #include "funcapi.h"
 #include "guard.h"
-#include "nodes/nodeFuncs.h"
+#include "nodes/makefuncs.h"
+#include "nodes/params.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "relation.h"
@@ -93,24 +94,46 @@ goes_missing_base_columns(Relation relation)
  * ---------------------------------------------------------------------------
  */
 
-static void
-describe_column(GoesColumn *column, Form_pg_attribute att, MemoryContext context)
+/*
+ * The cast that an assignment to the column implies for a value of its own
+ * type: that to varchar(42), numeric(10,2)[], ...  NULL if there is none.
+ */
+static ExprState *
+make_fit(GoesLayout *layout, Form_pg_attribute att)
 {
-	Oid			cast;
+	ParamListInfo params = layout->econtext->ecxt_param_list_info;
+	Param	   *value = makeNode(Param);
+	Node	   *cast;
+
+	if (att->atttypmod < 0)
+		return NULL;
+	value->paramkind = PARAM_EXTERN;
+	value->paramid = 1;
+	value->paramtype = att->atttypid;
+	value->paramtypmod = -1;
+	value->paramcollid = att->attcollation;
+	value->location = -1;
+	cast = coerce_to_target_type(NULL, (Node *) value, att->atttypid,
+								 att->atttypid, att->atttypmod,
+								 COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
+	if (cast == NULL || cast == (Node *) value)
+		return NULL;
+	return ExecInitExprWithParams(expression_planner((Expr *) cast), params);
+}
+
+static void
+describe_column(GoesLayout *layout, GoesColumn *column, Form_pg_attribute att,
+				MemoryContext context)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(context);
 
 	column->attnum = att->attnum;
 	column->base = goes_is_base_column(NameStr(att->attname));
 	column->stored = att->attgenerated == '\0' && att->attidentity == '\0';
-	column->typmod = att->atttypmod;
-	column->fit.fn_oid = InvalidOid;
-	if (att->atttypmod >= 0 &&
-		find_typmod_coercion_function(att->atttypid, &cast) == COERCION_PATH_FUNC)
-	{
-		column->has_typmod = true;
-		fmgr_info_cxt(cast, &column->fit, context);
-	}
+	column->fit = make_fit(layout, att);
 	column->domain = get_typtype(att->atttypid) == TYPTYPE_DOMAIN ?
 		att->atttypid : InvalidOid;
+	MemoryContextSwitchTo(oldcontext);
 }
 
 /*
@@ -334,6 +357,8 @@ make_layout(GoesAggregateType *type, Relation aggregate, Relation events)
 	layout->columns = palloc0(desc->natts * sizeof(GoesColumn));
 	layout->initial_values = palloc0(desc->natts * sizeof(Datum));
 	layout->initial_nulls = palloc0(desc->natts * sizeof(bool));
+	layout->econtext = CreateStandaloneExprContext();
+	layout->econtext->ecxt_param_list_info = makeParamList(1);
 	MemoryContextSwitchTo(oldcontext);
 
 	layout->id = SPI_fnumber(desc, "id");
@@ -350,7 +375,7 @@ make_layout(GoesAggregateType *type, Relation aggregate, Relation events)
 		layout->initial_nulls[i] = true;
 		if (att->attisdropped)
 			continue;
-		describe_column(column, att, type->context);
+		describe_column(layout, column, att, type->context);
 		set_initial_value(layout, aggregate, column, type->context);
 		layout->returning |= !column->stored;
 		layout->ncolumns++;
@@ -527,12 +552,14 @@ goes_state_from_datum(GoesState *state, Datum composite)
 }
 
 /* Fit a value into varchar(n), numeric(p, s), ... as an assignment would. */
-static Datum
-fit_value(GoesColumn *column, Datum value)
+static void
+fit_value(const GoesLayout *layout, GoesColumn *column, Datum *value, bool *isnull)
 {
-	return FunctionCall3Coll(&column->fit, InvalidOid, value,
-							 Int32GetDatum(column->typmod),
-							 BoolGetDatum(false));
+	ParamExternData *param = &layout->econtext->ecxt_param_list_info->params[0];
+
+	param->value = *value;
+	param->isnull = *isnull;
+	*value = ExecEvalExpr(column->fit, layout->econtext, isnull);
 }
 
 /*
@@ -550,10 +577,11 @@ goes_state_conform(const GoesLayout *layout, GoesState *state)
 
 		if (!column->stored)
 			continue;
-		if (column->has_typmod && !state->row.nulls[att] &&
+		if (column->fit != NULL && !state->row.nulls[att] &&
 			(state->loaded[att] == (Datum) 0 ||
 			 state->row.values[att] != state->loaded[att]))
-			state->row.values[att] = fit_value(column, state->row.values[att]);
+			fit_value(layout, column, &state->row.values[att],
+					  &state->row.nulls[att]);
 		if (OidIsValid(column->domain))
 			domain_check(state->row.values[att], state->row.nulls[att],
 						 column->domain, &column->domain_cache,

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "goes.h"
+#include "nodes/execnodes.h"
 #include "registry.h"
 #include "utils/rel.h"
 
@@ -21,9 +22,7 @@ typedef struct GoesColumn
 	bool		base;			/* of goes_base_aggregate */
 	bool		stored;			/* written by goes: neither generated nor
 								 * identity */
-	bool		has_typmod;		/* a value must be fitted: varchar(42), ... */
-	FmgrInfo	fit;			/* the cast that does, if it has one */
-	int32		typmod;
+	ExprState  *fit;			/* fits a value into varchar(42), ...; or NULL */
 	Oid			domain;			/* or InvalidOid */
 	void	   *domain_cache;
 } GoesColumn;
@@ -41,6 +40,8 @@ typedef struct GoesLayout
 	AttrNumber	deleted_at;
 	Datum	   *initial_values;	/* by attribute number - 1 */
 	bool	   *initial_nulls;
+	ExprContext *econtext;		/* for the columns' fit, whose value is the one
+								 * parameter */
 	bool		returning;		/* the stored row may differ from the state */
 	SPIPlanPtr	read;
 	SPIPlanPtr	lock;
