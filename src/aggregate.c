@@ -553,13 +553,17 @@ goes_state_from_datum(GoesState *state, Datum composite)
 
 /* Fit a value into varchar(n), numeric(p, s), ... as an assignment would. */
 static void
-fit_value(const GoesLayout *layout, GoesColumn *column, Datum *value, bool *isnull)
+fit_value(const GoesLayout *layout, GoesState *state, const GoesColumn *column)
 {
 	ParamExternData *param = &layout->econtext->ecxt_param_list_info->params[0];
+	int			att = column->attnum - 1;
 
-	param->value = *value;
-	param->isnull = *isnull;
-	*value = ExecEvalExpr(column->fit, layout->econtext, isnull);
+	param->value = state->row.values[att];
+	param->isnull = false;
+	param->pflags = 0;
+	param->ptype = TupleDescAttr(state->row.tupdesc, att)->atttypid;
+	state->row.values[att] = ExecEvalExpr(column->fit, layout->econtext,
+										  &state->row.nulls[att]);
 }
 
 /*
@@ -580,8 +584,7 @@ goes_state_conform(const GoesLayout *layout, GoesState *state)
 		if (column->fit != NULL && !state->row.nulls[att] &&
 			(state->loaded[att] == (Datum) 0 ||
 			 state->row.values[att] != state->loaded[att]))
-			fit_value(layout, column, &state->row.values[att],
-					  &state->row.nulls[att]);
+			fit_value(layout, state, column);
 		if (OidIsValid(column->domain))
 			domain_check(state->row.values[att], state->row.nulls[att],
 						 column->domain, &column->domain_cache,
