@@ -27,6 +27,7 @@
 #include "parser/parse_coerce.h"
 #include "relation.h"
 #include "rewrite/rewriteHandler.h"
+#include "role.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
@@ -34,13 +35,9 @@
 #include "utils/memutils.h"
 #include "utils/plancache.h"
 #include "utils/typcache.h"
+#include "uuid.h"
 
-static const struct
-{
-	const char *name;
-	Oid			type;
-	bool		not_null;
-}			base_columns[] = {
+static const GoesRequiredColumn base_columns[] = {
 	{"id", UUIDOID, true},
 	{"version", INT8OID, true},
 	{"created_at", TIMESTAMPTZOID, true},
@@ -52,41 +49,15 @@ static const struct
 bool
 goes_is_base_column(const char *name)
 {
-	for (int i = 0; i < goes_lengthof(base_columns); i++)
-	{
-		if (strcmp(base_columns[i].name, name) == 0)
-			return true;
-	}
-	return false;
+	return goes_is_required(base_columns, goes_lengthof(base_columns), name);
 }
 
-/*
- * goes_missing_base_columns
- *		What a table lacks to be an aggregate table, as "column type, ...";
- *		NULL if nothing.
- */
+/* goes_missing_base_columns: what a table lacks to be an aggregate table. */
 char *
 goes_missing_base_columns(Relation relation)
 {
-	TupleDesc	desc = RelationGetDescr(relation);
-	StringInfoData missing;
-
-	initStringInfo(&missing);
-	for (int i = 0; i < goes_lengthof(base_columns); i++)
-	{
-		int			attnum = SPI_fnumber(desc, base_columns[i].name);
-		Form_pg_attribute att = attnum > 0 ? TupleDescAttr(desc, attnum - 1) : NULL;
-
-		if (att != NULL && att->atttypid == base_columns[i].type &&
-			(att->attnotnull || !base_columns[i].not_null) &&
-			att->attgenerated == '\0' && att->attidentity == '\0')
-			continue;
-		appendStringInfo(&missing, "%s%s %s%s", missing.len > 0 ? ", " : "",
-						 base_columns[i].name,
-						 format_type_be(base_columns[i].type),
-						 base_columns[i].not_null ? " NOT NULL" : "");
-	}
-	return missing.len > 0 ? missing.data : NULL;
+	return goes_missing_columns(relation, base_columns,
+								goes_lengthof(base_columns));
 }
 
 /* ---------------------------------------------------------------------------
@@ -384,6 +355,19 @@ make_layout(GoesAggregateType *type, Relation aggregate, Relation events)
 	return layout;
 }
 
+/* A rule could turn what goes writes into something else, or nothing. */
+static void
+check_no_rules(Relation relation)
+{
+	if (relation->rd_rules != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("table \"%s\" has rules", RelationGetRelationName(relation)),
+				 errdetail("goes cannot write to a table with rules."),
+				 errhint("Use triggers."),
+				 errtable(relation)));
+}
+
 /*
  * goes_layout
  *		How to read and write the type's tables, both of which are open and
@@ -396,6 +380,8 @@ goes_layout(GoesAggregateType *type, Relation aggregate, Relation events)
 	{
 		char	   *missing = goes_missing_base_columns(aggregate);
 
+		check_no_rules(aggregate);
+		check_no_rules(events);
 		if (missing != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
@@ -604,9 +590,7 @@ report_trigger(Relation aggregate, const GoesState *state, const char *what)
 			(errcode(ERRCODE_GOES_NOT_APPLICABLE),
 			 errmsg("a trigger of table \"%s\" %s the row that goes wrote",
 					RelationGetRelationName(aggregate), what),
-			 errdetail("The aggregate is %s.",
-					   DatumGetCString(DirectFunctionCall1(uuid_out,
-														   UUIDPGetDatum(&state->id)))),
+			 errdetail("The aggregate is %s.", goes_uuid_string(&state->id)),
 			 errhint("A BEFORE trigger may only look at an aggregate or raise an error; compute the state in the calculator."),
 			 errtable(aggregate)));
 }
@@ -674,15 +658,23 @@ update_lost(const GoesAggregateType *type, Relation aggregate,
 }
 
 /*
- * Nothing was inserted: the aggregate exists by now, or it is hidden by a
- * policy; but where triggers may suppress a row, make sure.
+ * Nothing was inserted: the aggregate exists by now, even if a policy hides it.
+ * Where triggers may have suppressed the row, make sure, with the owner's eyes.
  */
 static GoesStored
 insert_lost(const GoesAggregateType *type, Relation aggregate,
 			const GoesState *state)
 {
-	if (goes_has_foreign_before_trigger(aggregate) &&
-		!goes_aggregate_load(type, aggregate, &state->id, GOES_LOAD_READ)->exists)
+	GoesRole	before;
+	bool		exists;
+
+	if (!goes_has_foreign_before_trigger(aggregate))
+		return GOES_LOST_RACE;
+	before = goes_become(aggregate->rd_rel->relowner);
+	exists = goes_aggregate_load(type, aggregate, &state->id,
+								 GOES_LOAD_READ)->exists;
+	goes_unbecome(before);
+	if (!exists)
 		report_trigger(aggregate, state, "suppressed");
 	return GOES_LOST_RACE;
 }

@@ -36,26 +36,18 @@ run_as_owner(SPIPlanPtr *plan, const char *sql, int nargs, const Oid *argtypes,
 	return SPI_processed;
 }
 
-static char *
-uuid_string(const pg_uuid_t *uuid)
-{
-	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(uuid)));
-}
-
+/* What it was used for may be nothing that this caller is to know. */
 static void
-report_reuse(const GoesCommand *command, const char *claimed_command,
-			 const pg_uuid_t *claimed_aggregate)
+report_reuse(const GoesCommand *command)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_GOES_COMMAND_ID_REUSED),
 			 errmsg("command id %s was used for another command",
-					uuid_string(&command->command_id)),
-			 errdetail("It was used for %s with aggregate id %s, and now for %s with aggregate id %s.",
-					   claimed_command,
-					   claimed_aggregate ? uuid_string(claimed_aggregate) : "(none)",
+					goes_uuid_string(&command->command_id)),
+			 errdetail("Now it is given with command %s and aggregate id %s; one of them was another.",
 					   command->name,
 					   command->has_aggregate_id ?
-					   uuid_string(&command->aggregate_id) : "(none)"),
+					   goes_uuid_string(&command->aggregate_id) : "(none)"),
 			 errhint("Give each command an id of its own.")));
 }
 
@@ -83,12 +75,12 @@ read_outcome(const GoesCommand *command, GoesOutcome *outcome)
 	if (strcmp(TextDatumGetCString(values[0]), command->name) != 0 ||
 		(given != NULL) != command->has_aggregate_id ||
 		(given != NULL && !goes_uuid_equal(given, &command->aggregate_id)))
-		report_reuse(command, TextDatumGetCString(values[0]), given);
+		report_reuse(command);
 	if (nulls[2])
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("command id %s is being used by this transaction",
-						uuid_string(&command->command_id)),
+						goes_uuid_string(&command->command_id)),
 				 errhint("A command cannot execute itself.")));
 	outcome->aggregate_id = *DatumGetUUIDP(values[2]);
 	outcome->position = nulls[3] ? 0 : DatumGetInt64(values[3]);

@@ -11,21 +11,12 @@
 #include "command.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "json.h"
 #include "registry.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 #include "utils/typcache.h"
 #include "uuid.h"
-
-/* goes_empty_object: the jsonb {}. */
-Jsonb *
-goes_empty_object(void)
-{
-	JsonbParseState *state = NULL;
-
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
 
 /* ---------------------------------------------------------------------------
  * The document

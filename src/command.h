@@ -26,7 +26,6 @@ typedef struct GoesCommand
 	Jsonb	   *metadata;
 } GoesCommand;
 
-extern Jsonb *goes_empty_object(void);
 extern GoesCommand *goes_command_parse(JsonbContainer *document);
 extern GoesCommand *goes_command_from_args(FunctionCallInfo fcinfo);
 extern Datum goes_command_to_datum(const GoesCommand *command);

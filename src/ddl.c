@@ -43,12 +43,11 @@ typedef enum ReferenceKind
 typedef struct Reference
 {
 	ReferenceKind kind;
-	const char *function;		/* qualified name */
+	char	   *function;		/* qualified name, which is a reactor's too */
 	Oid			oid;			/* InvalidOid: there is no such function */
-	const char *type;
-	const char *item;			/* command or action */
+	char	   *type;			/* these are NULL and 0 for a reactor */
+	char	   *item;			/* command or action */
 	int32		version;		/* of the event */
-	GoesReactor *reactor;
 } Reference;
 
 /* ---------------------------------------------------------------------------
@@ -145,14 +144,11 @@ find_references(void)
 	foreach(cell, goes_reactors_read())
 	{
 		GoesReactor *reactor = lfirst(cell);
-		Reference  *reference;
 
-		if (reactor->mode == GOES_OUTSIDE)
-			continue;
-		reference = make_reference(REFERENCE_REACTOR, reactor->name,
-								   goes_reactor_function(reactor));
-		reference->reactor = reactor;
-		references = lappend(references, reference);
+		if (reactor->mode != GOES_OUTSIDE)
+			references = lappend(references,
+								 make_reference(REFERENCE_REACTOR, reactor->name,
+												goes_reactor_function(reactor)));
 	}
 	return references;
 }
@@ -177,11 +173,25 @@ forget_started(void *arg)
 	started = NIL;
 }
 
-/* To be called in TopTransactionContext. */
+/* A copy in the current memory context. */
+static Reference *
+copy_reference(const Reference *reference)
+{
+	Reference  *copy = make_reference(reference->kind, reference->function,
+									  reference->oid);
+
+	copy->type = reference->type ? pstrdup(reference->type) : NULL;
+	copy->item = reference->item ? pstrdup(reference->item) : NULL;
+	copy->version = reference->version;
+	return copy;
+}
+
 static void
 remember(const Node *parsetree, List *references)
 {
-	Started    *entry = palloc(sizeof(Started));
+	MemoryContext oldcontext = MemoryContextSwitchTo(TopTransactionContext);
+	Started    *entry = palloc0(sizeof(Started));
+	ListCell   *cell;
 
 	if (started == NIL)
 	{
@@ -191,8 +201,11 @@ remember(const Node *parsetree, List *references)
 		MemoryContextRegisterResetCallback(TopTransactionContext, callback);
 	}
 	entry->parsetree = parsetree;
-	entry->references = references;
+	foreach(cell, references)
+		entry->references = lappend(entry->references,
+									copy_reference(lfirst(cell)));
 	started = lcons(entry, started);
+	MemoryContextSwitchTo(oldcontext);
 }
 
 static List *
@@ -230,12 +243,9 @@ Datum
 goes_ddl_command_start(PG_FUNCTION_ARGS)
 {
 	const Node *parsetree = event_trigger_parsetree(fcinfo);
-	MemoryContext oldcontext;
 
 	SPI_connect();
-	oldcontext = MemoryContextSwitchTo(TopTransactionContext);
 	remember(parsetree, find_references());
-	MemoryContextSwitchTo(oldcontext);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -281,7 +291,7 @@ follow_rename(const Reference *reference, const char *name)
 							 reference, name);
 			break;
 		case REFERENCE_REACTOR:
-			goes_reactor_rename(reference->reactor, name);
+			goes_reactor_rename(goes_reactor_read(reference->function), name);
 			break;
 	}
 }
@@ -336,9 +346,9 @@ check_altered_table(Oid altered)
 				 errdetail("It would lack: %s.", missing),
 				 errhint("Call goes_unregister_aggregate first."),
 				 errtable(relation)));
-	if (root != altered || relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
-		goes_guard_install(relation, aggregate);
 	table_close(relation, NoLock);
+	if (root != altered || get_rel_relkind(root) == RELKIND_PARTITIONED_TABLE)
+		goes_guard_install(root, aggregate);
 }
 
 static void
@@ -562,8 +572,8 @@ drop_reference(const Reference *reference, bool cascade)
 		case REFERENCE_REACTOR:
 			if (!cascade)
 				report_in_use(what, "a reactor", "goes_off");
-			goes_reactor_detach(reference->reactor);
-			goes_reactor_delete(reference->reactor->name);
+			goes_reactor_detach(goes_reactor_read(reference->function));
+			goes_reactor_delete(reference->function);
 			break;
 	}
 }

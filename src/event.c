@@ -16,13 +16,13 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "guard.h"
+#include "json.h"
 #include "relation.h"
 #include "role.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
-#include "utils/numeric.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
@@ -31,23 +31,18 @@
 	"position, id, aggregate_id, aggregate_version, action, event_version," \
 	" data, metadata, command_id, imported, recorded_at"
 
-static const struct
-{
-	const char *name;
-	Oid			type;
-	const char *definition;
-}			event_columns[] = {
-	{"position", INT8OID, "pg_catalog.int8 PRIMARY KEY"},
-	{"id", UUIDOID, "pg_catalog.uuid NOT NULL"},
-	{"aggregate_id", UUIDOID, "pg_catalog.uuid NOT NULL"},
-	{"aggregate_version", INT8OID, "pg_catalog.int8 NOT NULL"},
-	{"action", TEXTOID, "pg_catalog.text NOT NULL"},
-	{"event_version", INT4OID, "pg_catalog.int4 NOT NULL"},
-	{"data", JSONBOID, "pg_catalog.jsonb NOT NULL"},
-	{"metadata", JSONBOID, "pg_catalog.jsonb NOT NULL"},
-	{"command_id", UUIDOID, "pg_catalog.uuid"},
-	{"imported", BOOLOID, "pg_catalog.bool NOT NULL DEFAULT false"},
-	{"recorded_at", TIMESTAMPTZOID, "pg_catalog.timestamptz NOT NULL"}
+static const GoesRequiredColumn event_columns[] = {
+	{"position", INT8OID, true},
+	{"id", UUIDOID, true},
+	{"aggregate_id", UUIDOID, true},
+	{"aggregate_version", INT8OID, true},
+	{"action", TEXTOID, true},
+	{"event_version", INT4OID, true},
+	{"data", JSONBOID, true},
+	{"metadata", JSONBOID, true},
+	{"command_id", UUIDOID, false},
+	{"imported", BOOLOID, true},
+	{"recorded_at", TIMESTAMPTZOID, true}
 };
 
 /* The fields of type goes_event, in their order */
@@ -72,16 +67,18 @@ enum
  * ---------------------------------------------------------------------------
  */
 
-/* goes_event_column_definitions: the columns, for CREATE TABLE. */
+/* goes_event_table_definition: columns and constraints, for CREATE TABLE. */
 char *
-goes_event_column_definitions(void)
+goes_event_table_definition(void)
 {
 	StringInfoData sql;
 
 	initStringInfo(&sql);
 	for (int i = 0; i < goes_lengthof(event_columns); i++)
-		appendStringInfo(&sql, "%s%s %s", i > 0 ? ", " : "",
-						 event_columns[i].name, event_columns[i].definition);
+		appendStringInfo(&sql, "%s %s%s, ", event_columns[i].name,
+						 format_type_be_qualified(event_columns[i].type),
+						 event_columns[i].not_null ? " NOT NULL" : "");
+	appendStringInfoString(&sql, "PRIMARY KEY (position), UNIQUE (aggregate_id, aggregate_version)");
 	return sql.data;
 }
 
@@ -89,38 +86,15 @@ goes_event_column_definitions(void)
 bool
 goes_is_event_column(const char *name)
 {
-	for (int i = 0; i < goes_lengthof(event_columns); i++)
-	{
-		if (strcmp(event_columns[i].name, name) == 0)
-			return true;
-	}
-	return false;
+	return goes_is_required(event_columns, goes_lengthof(event_columns), name);
 }
 
-/*
- * goes_missing_event_columns
- *		What a table lacks to be an events table, as "column type, ..."; NULL if
- *		nothing.
- */
+/* goes_missing_event_columns: what a table lacks to be an events table. */
 char *
 goes_missing_event_columns(Relation relation)
 {
-	TupleDesc	desc = RelationGetDescr(relation);
-	StringInfoData missing;
-
-	initStringInfo(&missing);
-	for (int i = 0; i < goes_lengthof(event_columns); i++)
-	{
-		int			attnum = SPI_fnumber(desc, event_columns[i].name);
-
-		if (attnum > 0 &&
-			TupleDescAttr(desc, attnum - 1)->atttypid == event_columns[i].type)
-			continue;
-		appendStringInfo(&missing, "%s%s %s", missing.len > 0 ? ", " : "",
-						 event_columns[i].name,
-						 format_type_be(event_columns[i].type));
-	}
-	return missing.len > 0 ? missing.data : NULL;
+	return goes_missing_columns(relation, event_columns,
+								goes_lengthof(event_columns));
 }
 
 /* ---------------------------------------------------------------------------
@@ -327,62 +301,6 @@ goes_event_to_datum(const GoesEvent *event, bool with_transient)
 	return HeapTupleGetDatum(tuple);
 }
 
-static void
-push_value(JsonbParseState **state, const char *key, JsonbValue *value)
-{
-	JsonbValue	name = {
-		.type = jbvString,
-		.val.string.val = unconstify(char *, key),
-		.val.string.len = strlen(key)
-	};
-
-	pushJsonbValue(state, WJB_KEY, &name);
-	pushJsonbValue(state, WJB_VALUE, value);
-}
-
-static void
-push_string(JsonbParseState **state, const char *key, const char *string)
-{
-	JsonbValue	value = {
-		.type = jbvString,
-		.val.string.val = unconstify(char *, string),
-		.val.string.len = strlen(string)
-	};
-
-	push_value(state, key, &value);
-}
-
-static void
-push_uuid(JsonbParseState **state, const char *key, const pg_uuid_t *uuid)
-{
-	push_string(state, key,
-				DatumGetCString(DirectFunctionCall1(uuid_out,
-													UUIDPGetDatum(uuid))));
-}
-
-static void
-push_integer(JsonbParseState **state, const char *key, int64 integer)
-{
-	JsonbValue	value = {
-		.type = jbvNumeric,
-		.val.numeric = int64_to_numeric(integer)
-	};
-
-	push_value(state, key, &value);
-}
-
-static void
-push_jsonb(JsonbParseState **state, const char *key, Jsonb *jsonb)
-{
-	JsonbValue	value = {
-		.type = jbvBinary,
-		.val.binary.data = &jsonb->root,
-		.val.binary.len = VARSIZE(jsonb) - VARHDRSZ
-	};
-
-	push_value(state, key, &value);
-}
-
 /* goes_event_to_jsonb: all fields but transient; the time in ISO 8601. */
 Jsonb *
 goes_event_to_jsonb(const GoesEvent *event)
@@ -393,15 +311,15 @@ goes_event_to_jsonb(const GoesEvent *event)
 	JsonEncodeDateTime(recorded_at, TimestampTzGetDatum(event->recorded_at),
 					   TIMESTAMPTZOID, NULL);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_integer(&state, "position", event->position);
-	push_uuid(&state, "id", &event->id);
-	push_string(&state, "aggregate_type", event->aggregate_type);
-	push_uuid(&state, "aggregate_id", &event->aggregate_id);
-	push_integer(&state, "aggregate_version", event->aggregate_version);
-	push_string(&state, "action", event->action);
-	push_integer(&state, "event_version", event->event_version);
-	push_jsonb(&state, "data", event->data);
-	push_jsonb(&state, "metadata", event->metadata);
-	push_string(&state, "recorded_at", recorded_at);
+	goes_push_integer(&state, "position", event->position);
+	goes_push_uuid(&state, "id", &event->id);
+	goes_push_string(&state, "aggregate_type", event->aggregate_type);
+	goes_push_uuid(&state, "aggregate_id", &event->aggregate_id);
+	goes_push_integer(&state, "aggregate_version", event->aggregate_version);
+	goes_push_string(&state, "action", event->action);
+	goes_push_integer(&state, "event_version", event->event_version);
+	goes_push_jsonb(&state, "data", event->data);
+	goes_push_jsonb(&state, "metadata", event->metadata);
+	goes_push_string(&state, "recorded_at", recorded_at);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }

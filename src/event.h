@@ -14,7 +14,7 @@
 #include "registry.h"
 #include "utils/rel.h"
 
-extern char *goes_event_column_definitions(void);
+extern char *goes_event_table_definition(void);
 extern char *goes_missing_event_columns(Relation relation);
 extern bool goes_is_event_column(const char *name);
 extern SPIPlanPtr goes_event_prepare_append(Oid events);

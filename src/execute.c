@@ -21,9 +21,11 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "guard.h"
+#include "json.h"
 #include "metadata.h"
 #include "miscadmin.h"
 #include "position.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
@@ -49,12 +51,6 @@ const GoesExecution *
 goes_current_execution(void)
 {
 	return current;
-}
-
-static char *
-uuid_string(const pg_uuid_t *uuid)
-{
-	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(uuid)));
 }
 
 /* ---------------------------------------------------------------------------
@@ -120,9 +116,17 @@ open_type(GoesExecution *execution, const char *type_name)
 		close_tables(execution);
 		CHECK_FOR_INTERRUPTS();
 	}
-	if (execution->type->layout == NULL)
-		goes_position_mend(execution->events);
+	goes_position_mend();
 	(void) goes_layout(execution->type, execution->aggregate, execution->events);
+}
+
+static void
+check_privileges(Relation relation, AclMode needed)
+{
+	if (pg_class_aclmask(RelationGetRelid(relation), GetUserId(), needed,
+						 ACLMASK_ALL) != needed)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE,
+					   RelationGetRelationName(relation));
 }
 
 static void
@@ -134,6 +138,9 @@ look_up_command(GoesExecution *execution)
 	if (dot == NULL)
 		report_unknown(name, "The name of an aggregate type is missing.");
 	open_type(execution, pnstrdup(name, dot - name));
+	/* Before anything is done or told, such as a command's first outcome */
+	check_privileges(execution->aggregate, ACL_SELECT | ACL_INSERT | ACL_UPDATE);
+	check_privileges(execution->events, ACL_INSERT);
 	execution->command_type = goes_find_command_type(execution->type, dot + 1);
 	if (execution->command_type == NULL)
 		report_unknown(name, psprintf("Aggregate type \"%s\" has no command of that name.",
@@ -170,7 +177,7 @@ report_aggregate(const GoesExecution *execution, int sqlstate,
 	ereport(ERROR,
 			(errcode(sqlstate),
 			 errmsg("%s %s %s", execution->type->name,
-					uuid_string(&execution->command->aggregate_id), problem),
+					goes_uuid_string(&execution->command->aggregate_id), problem),
 			 errdetail("The command is %s.", execution->command->name),
 			 hint ? errhint("%s", hint) : 0,
 			 errtable(execution->aggregate)));
@@ -198,7 +205,7 @@ report_version(const GoesExecution *execution, const char *problem,
 	ereport(ERROR,
 			(errcode(ERRCODE_GOES_VERSION_CONFLICT),
 			 errmsg("%s %s %s", execution->type->name,
-					uuid_string(&execution->command->aggregate_id), problem),
+					goes_uuid_string(&execution->command->aggregate_id), problem),
 			 errdetail("Expected version " INT64_FORMAT ", found version " INT64_FORMAT ".",
 					   expected, found),
 			 errhint("Read the aggregate again and decide anew."),

@@ -226,13 +226,13 @@ has_trigger(Oid relation, const char *name)
 
 /* goes_guard_is_complete: are all guards of a table and its partitions there? */
 bool
-goes_guard_is_complete(Relation relation)
+goes_guard_is_complete(Oid relation)
 {
 	ListCell   *cell;
 
-	if (!has_trigger(RelationGetRelid(relation), ROW_GUARD))
+	if (!has_trigger(relation, ROW_GUARD))
 		return false;
-	foreach(cell, find_all_inheritors(RelationGetRelid(relation), NoLock, NULL))
+	foreach(cell, find_all_inheritors(relation, NoLock, NULL))
 	{
 		if (!has_trigger(lfirst_oid(cell), TRUNCATE_GUARD))
 			return false;
@@ -262,13 +262,12 @@ install_trigger(Oid relation, const char *trigger, const char *events,
  *		The caller is connected to SPI.
  */
 void
-goes_guard_install(Relation relation, bool aggregate)
+goes_guard_install(Oid relation, bool aggregate)
 {
-	List	   *partitions = find_all_inheritors(RelationGetRelid(relation),
-												 AccessShareLock, NULL);
+	List	   *partitions = find_all_inheritors(relation, AccessShareLock, NULL);
 	ListCell   *cell;
 
-	install_trigger(RelationGetRelid(relation), ROW_GUARD,
+	install_trigger(relation, ROW_GUARD,
 					"INSERT OR UPDATE OR DELETE", "ROW", aggregate);
 	foreach(cell, partitions)
 		install_trigger(lfirst_oid(cell), TRUNCATE_GUARD,
@@ -294,13 +293,12 @@ remove_trigger(Oid relation, const char *trigger)
  *		connected to SPI.
  */
 void
-goes_guard_remove(Relation relation)
+goes_guard_remove(Oid relation)
 {
-	List	   *partitions = find_all_inheritors(RelationGetRelid(relation),
-												 AccessShareLock, NULL);
+	List	   *partitions = find_all_inheritors(relation, AccessShareLock, NULL);
 	ListCell   *cell;
 
-	remove_trigger(RelationGetRelid(relation), ROW_GUARD);
+	remove_trigger(relation, ROW_GUARD);
 	foreach(cell, partitions)
 		remove_trigger(lfirst_oid(cell), TRUNCATE_GUARD);
 }

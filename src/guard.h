@@ -28,8 +28,8 @@ extern GoesExpectation goes_guard_save(void);
 extern void goes_guard_restore(GoesExpectation saved);
 extern bool goes_is_guard(Oid function);
 extern bool goes_has_foreign_before_trigger(Relation relation);
-extern bool goes_guard_is_complete(Relation relation);
-extern void goes_guard_install(Relation relation, bool aggregate);
-extern void goes_guard_remove(Relation relation);
+extern bool goes_guard_is_complete(Oid relation);
+extern void goes_guard_install(Oid relation, bool aggregate);
+extern void goes_guard_remove(Oid relation);
 
 #endif							/* GOES_GUARD_H */

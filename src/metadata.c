@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "compat.h"
+#include "json.h"
 #include "metadata.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -47,38 +48,23 @@ from_setting(void)
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(setting)));
 }
 
-static void
-push_pair(JsonbParseState **state, const char *key, JsonbValue *value)
-{
-	JsonbValue	name = {
-		.type = jbvString,
-		.val.string.val = unconstify(char *, key),
-		.val.string.len = strlen(key)
-	};
-
-	pushJsonbValue(state, WJB_KEY, &name);
-	pushJsonbValue(state, WJB_VALUE, value);
-}
-
 /* causation_id: the causing event; correlation_id: the one that began it all. */
 static Jsonb *
 tracing(const GoesEvent *cause)
 {
 	JsonbParseState *state = NULL;
-	JsonbValue	causation;
 	JsonbValue	buffer;
-	JsonbValue *correlation;
+	JsonbValue *correlation = getKeyJsonValueFromContainer(&cause->metadata->root,
+														   "correlation_id",
+														   strlen("correlation_id"),
+														   &buffer);
 
-	causation.type = jbvString;
-	causation.val.string.val = DatumGetCString(DirectFunctionCall1(uuid_out,
-																   UUIDPGetDatum(&cause->id)));
-	causation.val.string.len = strlen(causation.val.string.val);
-	correlation = getKeyJsonValueFromContainer(&cause->metadata->root,
-											   "correlation_id",
-											   strlen("correlation_id"), &buffer);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_pair(&state, "causation_id", &causation);
-	push_pair(&state, "correlation_id", correlation ? correlation : &causation);
+	goes_push_uuid(&state, "causation_id", &cause->id);
+	if (correlation != NULL)
+		goes_push_value(&state, "correlation_id", correlation);
+	else
+		goes_push_uuid(&state, "correlation_id", &cause->id);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 

@@ -156,6 +156,8 @@ check_aggregate_table(Relation relation)
 		(relation->rd_rel->relkind == RELKIND_RELATION &&
 		 has_subclass(RelationGetRelid(relation))))
 		report_kind(relation, "part of an inheritance tree");
+	if (relation->rd_rules != NULL)
+		report_kind(relation, "a table with rules");
 	missing = goes_missing_base_columns(relation);
 	if (missing != NULL)
 		ereport(ERROR,
@@ -192,6 +194,8 @@ events_table_problem(Relation events, Oid owner)
 		return "It is temporary or unlogged.";
 	if (events->rd_rel->relowner != owner)
 		return "It has another owner than the aggregate table.";
+	if (events->rd_rules != NULL)
+		return "It has rules.";
 	missing = goes_missing_event_columns(events);
 	if (missing != NULL)
 		return psprintf("It lacks these columns: %s.", missing);
@@ -205,9 +209,8 @@ create_events_table(Relation aggregate, const char *name)
 													   name);
 	GoesRole	before = goes_become(aggregate->rd_rel->relowner);
 
-	goes_run_ddl(psprintf("CREATE TABLE %s (%s,"
-						  " UNIQUE (aggregate_id, aggregate_version))",
-						  qualified, goes_event_column_definitions()));
+	goes_run_ddl(psprintf("CREATE TABLE %s (%s)", qualified,
+						  goes_event_table_definition()));
 	goes_run_ddl(psprintf("COMMENT ON TABLE %s IS %s", qualified,
 						  quote_literal_cstr(psprintf("events of aggregate table %s, appended by goes",
 													  goes_relation_name(RelationGetRelid(aggregate))))));
@@ -240,7 +243,7 @@ open_events_table(Relation aggregate, const char *name)
 				 errdetail_internal("%s", problem),
 				 errhint("Name another one as events_table."),
 				 errtable(events)));
-	goes_position_mend(events);
+	goes_position_mend_past(events);
 	return events;
 }
 
@@ -250,12 +253,12 @@ open_events_table(Relation aggregate, const char *name)
  */
 
 static bool
-has_policy(Relation relation, const char *name)
+has_policy(Oid relation, const char *name)
 {
 	static const Oid argtypes[] = {OIDOID, NAMEOID};
 	NameData	policy;
 	Datum		args[] = {
-		ObjectIdGetDatum(RelationGetRelid(relation)),
+		ObjectIdGetDatum(relation),
 		NameGetDatum(&policy)
 	};
 
@@ -267,12 +270,11 @@ has_policy(Relation relation, const char *name)
 }
 
 static void
-create_policy(Relation events, const char *name, const char *definition)
+create_policy(Oid events, const char *name, const char *definition)
 {
 	if (!has_policy(events, name))
 		goes_run_ddl(psprintf("CREATE POLICY %s ON %s %s", name,
-							  goes_relation_name(RelationGetRelid(events)),
-							  definition));
+							  goes_relation_name(events), definition));
 }
 
 /* Does the events table lack what makes it as visible as its aggregates? */
@@ -283,25 +285,24 @@ lacks_policies(Relation aggregate, Relation events)
 		(!events->rd_rel->relrowsecurity ||
 		 (aggregate->rd_rel->relforcerowsecurity &&
 		  !events->rd_rel->relforcerowsecurity) ||
-		 !has_policy(events, VISIBLE_POLICY) || !has_policy(events, APPEND_POLICY));
+		 !has_policy(RelationGetRelid(events), VISIBLE_POLICY) ||
+		 !has_policy(RelationGetRelid(events), APPEND_POLICY));
 }
 
 /* An event is visible when its aggregate is. */
 static void
-add_policies(Relation aggregate, Relation events)
+add_policies(Oid aggregate, Oid events, bool force)
 {
-	char	   *name = goes_relation_name(RelationGetRelid(events));
-	GoesRole	before = goes_become(events->rd_rel->relowner);
+	char	   *name = goes_relation_name(events);
+	GoesRole	before = goes_become(goes_relation_owner(events));
 
 	create_policy(events, VISIBLE_POLICY,
 				  psprintf("FOR SELECT USING (EXISTS (SELECT FROM %s aggregate"
-						   " WHERE aggregate.id OPERATOR(pg_catalog.=) aggregate_id))",
-						   goes_relation_name(RelationGetRelid(aggregate))));
+						   " WHERE aggregate.id OPERATOR(pg_catalog.=) %s.aggregate_id))",
+						   goes_relation_name(aggregate), name));
 	create_policy(events, APPEND_POLICY, "FOR INSERT WITH CHECK (true)");
-	if (!events->rd_rel->relrowsecurity)
-		goes_run_ddl(psprintf("ALTER TABLE %s ENABLE ROW LEVEL SECURITY", name));
-	if (aggregate->rd_rel->relforcerowsecurity &&
-		!events->rd_rel->relforcerowsecurity)
+	goes_run_ddl(psprintf("ALTER TABLE %s ENABLE ROW LEVEL SECURITY", name));
+	if (force)
 		goes_run_ddl(psprintf("ALTER TABLE %s FORCE ROW LEVEL SECURITY", name));
 	goes_unbecome(before);
 }
@@ -325,8 +326,9 @@ is_registered(const char *type_name, Oid relation, const char *events_name)
 		return false;
 	aggregate = table_open(type->relation, AccessShareLock);
 	events = table_open(type->events, AccessShareLock);
-	complete = goes_guard_is_complete(aggregate) &&
-		goes_guard_is_complete(events) && !lacks_policies(aggregate, events);
+	complete = goes_guard_is_complete(type->relation) &&
+		goes_guard_is_complete(type->events) &&
+		!lacks_policies(aggregate, events);
 	table_close(events, AccessShareLock);
 	table_close(aggregate, AccessShareLock);
 	return complete;
@@ -356,10 +358,11 @@ release_table(Oid relation, bool is_events)
 
 	if (opened == NULL)
 		return;
+	/* DDL refuses a table that is open here */
+	table_close(opened, NoLock);
 	if (is_events)
 		goes_reactor_detach_all(relation);
-	goes_guard_remove(opened);
-	table_close(opened, NoLock);
+	goes_guard_remove(relation);
 }
 
 /* The type moves to another table: what was put on the old ones goes. */
@@ -387,36 +390,52 @@ find_or_make_events(const char *type_name, Relation aggregate, const char *name)
 	return open_events_table(aggregate, name);
 }
 
-static Oid
-register_aggregate(const char *type, Oid relation, const char *events_name)
+/* A table serves one type; a type that is registered belongs to somebody. */
+static void
+check_not_taken(const char *type_name, Relation aggregate)
 {
-	Relation	aggregate;
-	Relation	events;
-	Oid			result;
-	char	   *other;
+	GoesAggregateType *type = goes_find_aggregate_type(type_name);
+	char	   *other = goes_aggregate_type_of_relation(RelationGetRelid(aggregate));
 
-	goes_lock_registry();
-	aggregate = table_open(relation, ShareRowExclusiveLock);
-	check_aggregate_table(aggregate);
-	other = goes_aggregate_type_of_relation(relation);
-	if (other != NULL && strcmp(other, type) != 0)
+	if (type != NULL)
+		goes_check_owner(type->relation);
+	if (other != NULL && strcmp(other, type_name) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("table \"%s\" is registered as aggregate type \"%s\" already",
 						RelationGetRelationName(aggregate), other),
 				 errtable(aggregate)));
+}
+
+static Oid
+register_aggregate(const char *type, Oid relation, const char *events_name)
+{
+	Relation	aggregate;
+	Relation	events;
+	Oid			events_id;
+	bool		add;
+	bool		force;
+
+	goes_lock_registry();
+	aggregate = table_open(relation, ShareRowExclusiveLock);
+	check_aggregate_table(aggregate);
+	check_not_taken(type, aggregate);
 	events = find_or_make_events(type, aggregate, events_name);
-	result = RelationGetRelid(events);
-	release_tables(type, relation, result);
-	goes_guard_install(aggregate, true);
-	goes_guard_install(events, false);
-	if (lacks_policies(aggregate, events))
-		add_policies(aggregate, events);
-	write_aggregate_type(type, relation, result);
-	goes_reactor_attach_all(type, relation, result);
+	events_id = RelationGetRelid(events);
+	add = lacks_policies(aggregate, events);
+	force = aggregate->rd_rel->relforcerowsecurity;
+	/* DDL refuses a table that is open here */
 	table_close(events, NoLock);
 	table_close(aggregate, NoLock);
-	return result;
+
+	release_tables(type, relation, events_id);
+	goes_guard_install(relation, true);
+	goes_guard_install(events_id, false);
+	if (add)
+		add_policies(relation, events_id, force);
+	write_aggregate_type(type, relation, events_id);
+	goes_reactor_attach_all(type, relation, events_id);
+	return events_id;
 }
 
 PG_FUNCTION_INFO_V1(goes_register_aggregate);

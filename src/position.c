@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -113,32 +114,102 @@ goes_position_settled(void)
 	return last;
 }
 
-/*
- * goes_position_mend
- *		Raise the sequence past the greatest position of an events table, which
- *		a restore may have brought without the sequence.
- */
-void
-goes_position_mend(Relation events)
+static int64
+greatest_position(Relation events)
 {
-	char	   *sql = psprintf("SELECT pg_catalog.max(position) FROM %s",
-							   goes_relation_name(RelationGetRelid(events)));
-	Oid			sequence = goes_objects()->position;
-	int64		greatest;
+	return query_as_owner(psprintf("SELECT pg_catalog.max(position) FROM %s",
+								   goes_relation_name(RelationGetRelid(events))),
+						  events->rd_rel->relowner);
+}
 
-	greatest = query_as_owner(sql, events->rd_rel->relowner);
+static void
+raise_sequence(int64 greatest)
+{
+	Oid			sequence = goes_objects()->position;
+
+	if (greatest <= goes_position_last())
+		return;
+	/* One at a time, so that a mended sequence is never set back */
+	LockDatabaseObject(RelationRelationId, sequence, 0, ExclusiveLock);
 	if (greatest > goes_position_last())
 	{
-		/* One at a time, so that a mended sequence is never set back */
-		LockDatabaseObject(RelationRelationId, sequence, 0, ExclusiveLock);
-		if (greatest > goes_position_last())
-		{
-			GoesRole	before = goes_become(goes_objects()->owner);
+		GoesRole	before = goes_become(goes_objects()->owner);
 
-			DirectFunctionCall2(setval_oid, ObjectIdGetDatum(sequence),
-								Int64GetDatum(greatest));
-			goes_unbecome(before);
-		}
-		UnlockDatabaseObject(RelationRelationId, sequence, 0, ExclusiveLock);
+		DirectFunctionCall2(setval_oid, ObjectIdGetDatum(sequence),
+							Int64GetDatum(greatest));
+		goes_unbecome(before);
 	}
+	UnlockDatabaseObject(RelationRelationId, sequence, 0, ExclusiveLock);
+}
+
+/* goes_position_mend_past: raise the sequence past this table's positions. */
+void
+goes_position_mend_past(Relation events)
+{
+	raise_sequence(greatest_position(events));
+}
+
+/* The registered events tables, in the current memory context. */
+static List *
+events_tables(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List	   *tables = NIL;
+
+	SPI_connect();
+	(void) goes_registry_execute("SELECT events FROM goes.aggregate_types",
+								 0, NULL, NULL, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		Oid			table = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
+														   SPI_tuptable->tupdesc,
+														   1, &isnull));
+		MemoryContext oldcontext = MemoryContextSwitchTo(context);
+
+		tables = lappend_oid(tables, table);
+		MemoryContextSwitchTo(oldcontext);
+	}
+	SPI_finish();
+	return tables;
+}
+
+/*
+ * goes_position_mend
+ *		Raise the sequence past all events, which a restore may have brought
+ *		without it.  Done when a session first needs it, and again when the
+ *		registry changed.  A table that somebody has locked is left for later,
+ *		so that work on one type never holds up another.
+ */
+void
+goes_position_mend(void)
+{
+	static uint64 mended = 0;
+	uint64		generation = goes_registry_generation();
+	int64		greatest = 0;
+	bool		complete = true;
+	ListCell   *cell;
+
+	if (mended == generation)
+		return;
+	foreach(cell, events_tables())
+	{
+		Relation	events;
+
+		if (!ConditionalLockRelationOid(lfirst_oid(cell), AccessShareLock))
+		{
+			complete = false;
+			continue;
+		}
+		events = try_table_open(lfirst_oid(cell), NoLock);
+		if (events != NULL)
+		{
+			greatest = Max(greatest, greatest_position(events));
+			table_close(events, NoLock);
+		}
+		UnlockRelationOid(lfirst_oid(cell), AccessShareLock);
+	}
+	raise_sequence(greatest);
+	if (complete)
+		mended = generation;
 }

@@ -16,7 +16,8 @@
 extern int64 goes_position_next(void);
 extern int64 goes_position_last(void);
 extern int64 goes_position_settled(void);
-extern void goes_position_mend(Relation events);
+extern void goes_position_mend(void);
+extern void goes_position_mend_past(Relation events);
 extern void goes_position_xact_callback(XactEvent event, void *arg);
 
 #endif							/* GOES_POSITION_H */

@@ -254,12 +254,11 @@ add_context(void *arg)
 {
 	const Context *context = arg;
 	const GoesEvent *event = context->event;
-	char	   *id = DatumGetCString(DirectFunctionCall1(uuid_out,
-														 UUIDPGetDatum(&event->aggregate_id)));
 
 	errcontext("goes sync reactor %s, event %s.%s.%d, version " INT64_FORMAT " of aggregate %s",
 			   context->binding->args[0], context->binding->type, event->action,
-			   event->event_version, event->aggregate_version, id);
+			   event->event_version, event->aggregate_version,
+			   goes_uuid_string(&event->aggregate_id));
 }
 
 static void

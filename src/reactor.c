@@ -340,6 +340,31 @@ find_form(const char *name, List *targets, Finder find, Oid *function)
 		OidIsValid(as_trigger) ? FORM_TRIGGER : FORM_NONE;
 }
 
+static bool
+matches_any_type(const GoesReactor *reactor)
+{
+	for (int i = 0; i < reactor->npatterns; i++)
+	{
+		if (reactor->patterns[i].type == NULL)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * "*" reaches what its function's owner registers later, so it is for him to
+ * say so.
+ */
+static void
+check_may_match_any(const GoesReactor *reactor, Oid owner)
+{
+	if (matches_any_type(reactor) && !has_privs_of_role(GetUserId(), owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of function %s to let it react to all events",
+						reactor->name)));
+}
+
 /* Raise if the function has the wrong result type or may not be executed. */
 static void
 check_sync_function(const char *name, Form form, List *targets)
@@ -820,6 +845,7 @@ register_sync(FunctionCallInfo fcinfo, const char *name)
 		report_no_function(name, targets);
 	check_sync_function(name, form, targets);
 	reactor->name = goes_function_qualified_name(function);
+	check_may_match_any(reactor, function_owner(function));
 	foreach(cell, targets)
 	{
 		Target	   *target = lfirst(cell);

@@ -18,6 +18,55 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+/* goes_is_required: is the column of that name one of those? */
+bool
+goes_is_required(const GoesRequiredColumn *columns, int ncolumns,
+				 const char *name)
+{
+	for (int i = 0; i < ncolumns; i++)
+	{
+		if (strcmp(columns[i].name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+has_column(TupleDesc desc, const GoesRequiredColumn *column)
+{
+	int			attnum = SPI_fnumber(desc, column->name);
+	Form_pg_attribute att;
+
+	if (attnum <= 0)
+		return false;
+	att = TupleDescAttr(desc, attnum - 1);
+	return att->atttypid == column->type &&
+		(att->attnotnull || !column->not_null) &&
+		att->attgenerated == '\0' && att->attidentity == '\0';
+}
+
+/*
+ * goes_missing_columns
+ *		What a table lacks of the columns, as "name type, ..."; NULL if nothing.
+ *		A generated or identity column is not one that goes can write.
+ */
+char *
+goes_missing_columns(Relation relation, const GoesRequiredColumn *columns,
+					 int ncolumns)
+{
+	StringInfoData missing;
+
+	initStringInfo(&missing);
+	for (int i = 0; i < ncolumns; i++)
+	{
+		if (!has_column(RelationGetDescr(relation), &columns[i]))
+			appendStringInfo(&missing, "%s%s %s%s", missing.len > 0 ? ", " : "",
+							 columns[i].name, format_type_be(columns[i].type),
+							 columns[i].not_null ? " NOT NULL" : "");
+	}
+	return missing.len > 0 ? missing.data : NULL;
+}
+
 /* goes_relation_name: schema and name, quoted where needed. */
 char *
 goes_relation_name(Oid relation)

@@ -10,6 +10,21 @@
 
 #include "postgres.h"
 
+#include "utils/rel.h"
+
+/* A column that goes needs in a table */
+typedef struct GoesRequiredColumn
+{
+	const char *name;
+	Oid			type;
+	bool		not_null;
+} GoesRequiredColumn;
+
+extern bool goes_is_required(const GoesRequiredColumn *columns, int ncolumns,
+							 const char *name);
+extern char *goes_missing_columns(Relation relation,
+								  const GoesRequiredColumn *columns,
+								  int ncolumns);
 extern char *goes_relation_name(Oid relation);
 extern Oid	goes_relation_owner(Oid relation);
 extern void goes_check_owner(Oid relation);

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "fmgr.h"
+#include "utils/fmgrprotos.h"
 #include "uuid.h"
 
 #define NS_PER_MS	1000000
@@ -82,6 +83,13 @@ goes_uuidv7(PG_FUNCTION_ARGS)
 
 	goes_new_uuid(uuid);
 	PG_RETURN_UUID_P(uuid);
+}
+
+/* goes_uuid_string: a UUID as text, in the current memory context. */
+char *
+goes_uuid_string(const pg_uuid_t *uuid)
+{
+	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(uuid)));
 }
 
 /*

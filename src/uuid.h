@@ -11,6 +11,7 @@
 #include "utils/uuid.h"
 
 extern void goes_new_uuid(pg_uuid_t *uuid);
+extern char *goes_uuid_string(const pg_uuid_t *uuid);
 extern bool goes_parse_uuid(const char *string, int length, pg_uuid_t *uuid);
 
 static inline bool
