@@ -62,6 +62,7 @@ CREATE TABLE goes.reactors (
     reactor text PRIMARY KEY,
     mode text NOT NULL CHECK (mode OPERATOR(pg_catalog.=) ANY ('{sync,async,outside}'::pg_catalog.text[])),
     patterns text[] NOT NULL,
+    form text CHECK (form OPERATOR(pg_catalog.=) ANY ('{event,aggregate,trigger}'::pg_catalog.text[])),
     active boolean NOT NULL DEFAULT true,
     owner regrole,
     checkpoint bigint
@@ -70,6 +71,8 @@ COMMENT ON TABLE goes.reactors IS 'registered reactors; written by goes_on and g
 COMMENT ON COLUMN goes.reactors.reactor IS 'qualified function, or the name of an outside reactor';
 COMMENT ON COLUMN goes.reactors.mode IS 'sync, async or outside';
 COMMENT ON COLUMN goes.reactors.patterns IS 'the events it reacts to';
+COMMENT ON COLUMN goes.reactors.form IS
+    'arguments of its function: the event, the aggregate and the event, or none as it RETURNS trigger; NULL: outside';
 COMMENT ON COLUMN goes.reactors.active IS 'false after goes_off, which keeps the progress';
 COMMENT ON COLUMN goes.reactors.owner IS 'who registered it, of an outside reactor';
 COMMENT ON COLUMN goes.reactors.checkpoint IS 'position up to which it is done, of an async or outside reactor';
@@ -348,7 +351,9 @@ CREATE EVENT TRIGGER goes_ddl_command_start ON ddl_command_start
     EXECUTE FUNCTION goes.ddl_command_start();
 COMMENT ON EVENT TRIGGER goes_ddl_command_start IS 'notes which functions the registry names, before one is renamed';
 CREATE EVENT TRIGGER goes_ddl_command_end ON ddl_command_end
-    WHEN TAG IN ('ALTER FUNCTION', 'ALTER ROUTINE', 'ALTER SCHEMA', 'ALTER EXTENSION', 'ALTER TABLE', 'CREATE TABLE')
+    WHEN TAG IN ('ALTER FUNCTION', 'ALTER ROUTINE', 'ALTER SCHEMA', 'ALTER EXTENSION', 'CREATE TABLE', 'ALTER TABLE',
+        -- which rename columns of tables too
+        'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'ALTER FOREIGN TABLE')
     EXECUTE FUNCTION goes.ddl_command_end();
 COMMENT ON EVENT TRIGGER goes_ddl_command_end IS 'follows renames, guards new partitions and refuses to change base columns';
 CREATE EVENT TRIGGER goes_sql_drop ON sql_drop

@@ -14,6 +14,7 @@
 #include "access/detoast.h"
 #include "access/htup_details.h"
 #include "aggregate.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "errors.h"
@@ -34,6 +35,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
+#include "utils/syscache.h"
 #include "utils/typcache.h"
 #include "uuid.h"
 
@@ -58,6 +60,33 @@ goes_missing_base_columns(Relation relation)
 {
 	return goes_missing_columns(relation, base_columns,
 								goes_lengthof(base_columns));
+}
+
+/*
+ * goes_has_unique_id
+ *		Is there a unique index on the id alone, for ON CONFLICT (id)?
+ */
+bool
+goes_has_unique_id(Relation relation)
+{
+	AttrNumber	id = SPI_fnumber(RelationGetDescr(relation), "id");
+	ListCell   *cell;
+
+	foreach(cell, RelationGetIndexList(relation))
+	{
+		HeapTuple	tuple = SearchSysCache1(INDEXRELID,
+											ObjectIdGetDatum(lfirst_oid(cell)));
+		Form_pg_index index = (Form_pg_index) GETSTRUCT(tuple);
+		bool		found = index->indisunique && index->indimmediate &&
+			index->indisvalid && index->indnkeyatts == 1 &&
+			index->indkey.values[0] == id &&
+			heap_attisnull(tuple, Anum_pg_index_indpred, NULL);
+
+		ReleaseSysCache(tuple);
+		if (found)
+			return true;
+	}
+	return false;
 }
 
 /* ---------------------------------------------------------------------------
@@ -337,7 +366,7 @@ make_layout(GoesAggregateType *type, Relation aggregate, Relation events)
 	layout->created_at = SPI_fnumber(desc, "created_at");
 	layout->updated_at = SPI_fnumber(desc, "updated_at");
 	layout->deleted_at = SPI_fnumber(desc, "deleted_at");
-	layout->returning = goes_has_foreign_before_trigger(aggregate);
+	layout->returning = goes_may_be_changed(aggregate);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
@@ -668,7 +697,7 @@ insert_lost(const GoesAggregateType *type, Relation aggregate,
 	GoesRole	before;
 	bool		exists;
 
-	if (!goes_has_foreign_before_trigger(aggregate))
+	if (!goes_may_be_changed(aggregate))
 		return GOES_LOST_RACE;
 	before = goes_become(aggregate->rd_rel->relowner);
 	exists = goes_aggregate_load(type, aggregate, &state->id,

@@ -76,6 +76,7 @@ typedef enum GoesLoad
 } GoesLoad;
 
 extern char *goes_missing_base_columns(Relation relation);
+extern bool goes_has_unique_id(Relation relation);
 extern bool goes_is_base_column(const char *name);
 extern GoesLayout *goes_layout(GoesAggregateType *type, Relation aggregate,
 							   Relation events);

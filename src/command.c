@@ -162,7 +162,7 @@ goes_command_parse(JsonbContainer *document)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a command must be a JSON object"),
-				 errhint("Such as {\"command\": \"user.create\", \"data\": {}}.")));
+				 errhint("A command looks like {\"command\": \"user.create\", \"data\": {}}.")));
 	iterator = JsonbIteratorInit(document);
 	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
 	{

@@ -19,7 +19,6 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
-#include "utils/regproc.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
@@ -44,14 +43,12 @@ typedef OverrideSearchPath GoesSearchPath;
 	(object_aclcheck(ProcedureRelationId, funcid, role, ACL_EXECUTE) == ACLCHECK_OK)
 #define goes_may_connect(role) \
 	(object_aclcheck(DatabaseRelationId, MyDatabaseId, role, ACL_CONNECT) == ACLCHECK_OK)
-#define goes_parse_qualified_name(text) stringToQualifiedNameList(text, NULL)
 #else
 #define goes_owns_relation(relid, role) pg_class_ownercheck(relid, role)
 #define goes_may_execute(funcid, role) \
 	(pg_proc_aclcheck(funcid, role, ACL_EXECUTE) == ACLCHECK_OK)
 #define goes_may_connect(role) \
 	(pg_database_aclcheck(MyDatabaseId, role, ACL_CONNECT) == ACLCHECK_OK)
-#define goes_parse_qualified_name(text) stringToQualifiedNameList(text)
 #endif
 
 /* All functions of that name, whatever their arguments */

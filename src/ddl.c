@@ -319,8 +319,53 @@ follow_renames(List *references)
  * ---------------------------------------------------------------------------
  */
 
+/*
+ * Does the command make a partition?  Others must not put guards on: while a
+ * dump is restored, its own CREATE TRIGGER is still to come.
+ */
+static bool
+makes_partition(const Node *parsetree)
+{
+	ListCell   *cell;
+
+	if (IsA(parsetree, CreateStmt))
+		return ((const CreateStmt *) parsetree)->partbound != NULL;
+	if (!IsA(parsetree, AlterTableStmt))
+		return false;
+	foreach(cell, ((const AlterTableStmt *) parsetree)->cmds)
+	{
+		if (((AlterTableCmd *) lfirst(cell))->subtype == AT_AttachPartition)
+			return true;
+	}
+	return false;
+}
+
+/* A partition that was detached is an ordinary table: its last guard goes. */
 static void
-check_altered_table(Oid altered)
+release_detached(const Node *parsetree)
+{
+	ListCell   *cell;
+
+	if (!IsA(parsetree, AlterTableStmt))
+		return;
+	foreach(cell, ((const AlterTableStmt *) parsetree)->cmds)
+	{
+		AlterTableCmd *command = lfirst(cell);
+		Oid			detached;
+
+		if (command->subtype != AT_DetachPartition &&
+			command->subtype != AT_DetachPartitionFinalize)
+			continue;
+		detached = RangeVarGetRelid(((PartitionCmd *) command->def)->name,
+									NoLock, true);
+		if (OidIsValid(detached) && !get_rel_relispartition(detached) &&
+			!goes_guard_is_installed(detached))
+			goes_guard_remove(detached);
+	}
+}
+
+static void
+check_altered_table(Oid altered, const Node *parsetree)
 {
 	Relation	relation = table_open(altered, AccessShareLock);
 	Oid			root = relation->rd_rel->relispartition ?
@@ -347,12 +392,12 @@ check_altered_table(Oid altered)
 				 errhint("Call goes_unregister_aggregate first."),
 				 errtable(relation)));
 	table_close(relation, NoLock);
-	if (root != altered || get_rel_relkind(root) == RELKIND_PARTITIONED_TABLE)
+	if (makes_partition(parsetree) && goes_guard_is_installed(root))
 		goes_guard_install(root, aggregate);
 }
 
 static void
-check_altered_tables(void)
+check_altered_tables(const Node *parsetree)
 {
 	List	   *tables = NIL;
 	ListCell   *cell;
@@ -374,7 +419,7 @@ check_altered_tables(void)
 	foreach(cell, tables)
 	{
 		if (get_rel_name(lfirst_oid(cell)) != NULL)
-			check_altered_table(lfirst_oid(cell));
+			check_altered_table(lfirst_oid(cell), parsetree);
 	}
 }
 
@@ -392,7 +437,8 @@ goes_ddl_command_end(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	follow_renames(recall(parsetree));
-	check_altered_tables();
+	check_altered_tables(parsetree);
+	release_detached(parsetree);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -402,11 +448,13 @@ goes_ddl_command_end(PG_FUNCTION_ARGS)
  * ---------------------------------------------------------------------------
  */
 
-/* A dropped table, column or function */
+/* A dropped table, column, constraint or function */
 typedef struct Dropped
 {
-	Oid			relation;		/* of a table or column, else InvalidOid */
+	Oid			relation;		/* of a table or part of one, else InvalidOid */
+	char	   *table;			/* its name */
 	char	   *column;			/* else NULL */
+	char	   *constraint;		/* else NULL */
 	char	   *function;		/* qualified name, else NULL */
 } Dropped;
 
@@ -460,9 +508,19 @@ take_dropped(HeapTuple tuple, TupleDesc desc)
 		dropped->function = quote_qualified_identifier(address_name(names, 0),
 													   address_name(names, 1));
 	else
+	{
 		dropped->relation = oid;
+		dropped->table = address_name(names, 1);
+	}
 	if (strcmp(type, "table column") == 0)
 		dropped->column = address_name(names, 2);
+	if (strcmp(type, "table constraint") == 0)
+	{
+		/* the OID is the constraint's */
+		dropped->constraint = address_name(names, 2);
+		dropped->relation = get_relname_relid(dropped->table,
+											  get_namespace_oid(address_name(names, 0), true));
+	}
 	return dropped;
 }
 
@@ -473,7 +531,8 @@ find_dropped(void)
 
 	if (SPI_execute("SELECT objid, object_type, address_names"
 					" FROM pg_catalog.pg_event_trigger_dropped_objects()"
-					" WHERE object_type OPERATOR(pg_catalog.=) ANY ('{table,table column,function}'::pg_catalog.text[])"
+					" WHERE object_type OPERATOR(pg_catalog.=) ANY"
+					" ('{table,table column,table constraint,function}'::pg_catalog.text[])"
 					" AND address_names IS NOT NULL",
 					false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the dropped objects");
@@ -512,7 +571,8 @@ drop_aggregate(const Dropped *dropped)
 {
 	char	   *type;
 
-	if (!OidIsValid(dropped->relation) || dropped->column != NULL)
+	if (!OidIsValid(dropped->relation) || dropped->column != NULL ||
+		dropped->constraint != NULL)
 		return;
 	type = type_of_dropped_aggregate(dropped->relation);
 	if (type != NULL)
@@ -528,7 +588,7 @@ drop_from_table(const Dropped *dropped, bool cascade)
 		goes_is_base_column(dropped->column) ||
 		goes_is_event_column(dropped->column);
 
-	if (!OidIsValid(dropped->relation) || !in_use)
+	if (!OidIsValid(dropped->relation) || dropped->constraint != NULL || !in_use)
 		return;
 	type = goes_aggregate_type_of_relation(dropped->relation);
 	if (type == NULL)
@@ -540,10 +600,35 @@ drop_from_table(const Dropped *dropped, bool cascade)
 		return;
 	if (!cascade)
 		report_in_use(dropped->column ?
-					  psprintf("column \"%s\"", dropped->column) : "the events table",
+					  psprintf("column \"%s\" of table \"%s\"",
+							   dropped->column, dropped->table) :
+					  psprintf("table \"%s\"", dropped->table),
 					  psprintf("aggregate type \"%s\"", type),
 					  "goes_unregister_aggregate");
 	goes_forget_type(type);
+}
+
+/* The unique constraint on an aggregate's id. */
+static void
+drop_constraint(const Dropped *dropped)
+{
+	char	   *type;
+	Relation	relation;
+
+	if (dropped->constraint == NULL || !OidIsValid(dropped->relation))
+		return;
+	type = type_of_dropped_aggregate(dropped->relation);
+	if (type == NULL)
+		return;
+	relation = table_open(dropped->relation, AccessShareLock);
+	if (!goes_has_unique_id(relation))
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot drop constraint \"%s\" of table \"%s\" because aggregate type \"%s\" uses it",
+						dropped->constraint, dropped->table, type),
+				 errhint("Replace it in the same ALTER TABLE, or call goes_unregister_aggregate first."),
+				 errtable(relation)));
+	table_close(relation, AccessShareLock);
 }
 
 static void
@@ -571,7 +656,8 @@ drop_reference(const Reference *reference, bool cascade)
 			break;
 		case REFERENCE_REACTOR:
 			if (!cascade)
-				report_in_use(what, "a reactor", "goes_off");
+				report_in_use(what, psprintf("reactor %s", reference->function),
+							  "goes_off");
 			goes_reactor_detach(goes_reactor_read(reference->function));
 			goes_reactor_delete(reference->function);
 			break;
@@ -636,6 +722,8 @@ goes_sql_drop(PG_FUNCTION_ARGS)
 		drop_aggregate(lfirst(cell));
 	foreach(cell, dropped)
 		drop_from_table(lfirst(cell), cascade);
+	foreach(cell, dropped)
+		drop_constraint(lfirst(cell));
 	if (any_function(dropped))
 		drop_functions(dropped, cascade);
 	SPI_finish();

@@ -25,6 +25,7 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
+#include "uuid.h"
 
 /* The stored columns, in the order of the statements below */
 #define EVENT_COLUMNS \
@@ -137,16 +138,30 @@ jsonb_equal(Jsonb *a, Jsonb *b)
 	return compareJsonbContainers(&a->root, &b->root) == 0;
 }
 
+static bool
+has_command_id(TupleDesc desc, HeapTuple row, const pg_uuid_t *command_id)
+{
+	bool		isnull;
+	Datum		stored = SPI_getbinval(row, desc, SPI_fnumber(desc, "command_id"),
+									   &isnull);
+
+	return command_id == NULL ? isnull :
+		!isnull && goes_uuid_equal(DatumGetUUIDP(stored), command_id);
+}
+
 /* Was the event stored as it is? */
 static void
 check_stored(const GoesAggregateType *type, Relation events,
-			 const GoesEvent *event)
+			 const GoesEvent *event, const pg_uuid_t *command_id, bool imported)
 {
 	GoesEvent  *stored = goes_event_read(type, events, event->position);
+	HeapTuple	row = stored ? SPI_tuptable->vals[0] : NULL;
 
 	if (stored == NULL ||
-		memcmp(&stored->id, &event->id, UUID_LEN) != 0 ||
-		memcmp(&stored->aggregate_id, &event->aggregate_id, UUID_LEN) != 0 ||
+		goes_event_is_imported(SPI_tuptable->tupdesc, row) != imported ||
+		!has_command_id(SPI_tuptable->tupdesc, row, command_id) ||
+		!goes_uuid_equal(&stored->id, &event->id) ||
+		!goes_uuid_equal(&stored->aggregate_id, &event->aggregate_id) ||
 		stored->aggregate_version != event->aggregate_version ||
 		strcmp(stored->action, event->action) != 0 ||
 		stored->event_version != event->event_version ||
@@ -154,6 +169,16 @@ check_stored(const GoesAggregateType *type, Relation events,
 		!jsonb_equal(stored->data, event->data) ||
 		!jsonb_equal(stored->metadata, event->metadata))
 		report_trigger(events, event, "changed");
+}
+
+static void
+add_context(void *arg)
+{
+	const GoesEvent *event = arg;
+
+	errcontext("goes event %s.%s.%d, version " INT64_FORMAT " of aggregate %s",
+			   event->aggregate_type, event->action, event->event_version,
+			   event->aggregate_version, goes_uuid_string(&event->aggregate_id));
 }
 
 /*
@@ -180,18 +205,25 @@ goes_event_append(const GoesAggregateType *type, Relation events,
 		TimestampTzGetDatum(event->recorded_at)
 	};
 	char		nulls[] = "           ";
+	ErrorContextCallback context = {
+		.previous = error_context_stack,
+		.callback = add_context,
+		.arg = unconstify(GoesEvent *, event)
+	};
 
 	if (command_id == NULL)
 		nulls[8] = 'n';
+	error_context_stack = &context;
 	goes_guard_expect(RelationGetRelid(events), &event->id);
 	if (SPI_execute_plan(type->layout->append, values, nulls, false, 0) < 0)
 		elog(ERROR, "could not write events table \"%s\"",
 			 RelationGetRelationName(events));
 	goes_guard_forget();
+	error_context_stack = context.previous;
 	if (SPI_processed == 0)
 		report_trigger(events, event, "suppressed");
-	if (goes_has_foreign_before_trigger(events))
-		check_stored(type, events, event);
+	if (goes_may_be_changed(events))
+		check_stored(type, events, event, command_id, imported);
 }
 
 /* ---------------------------------------------------------------------------

@@ -244,7 +244,8 @@ load(GoesExecution *execution)
 typedef struct EventData
 {
 	char	   *action;
-	int32		version;		/* 0: the latest */
+	bool		has_version;	/* else it is the latest */
+	int32		version;
 	Jsonb	   *data;
 	Jsonb	   *transient;
 } EventData;
@@ -274,6 +275,7 @@ take_event_data(const GoesExecution *execution, Datum composite, EventData *buil
 						execution->command->name),
 				 errtable(execution->aggregate)));
 	built->action = TextDatumGetCString(values[0]);
+	built->has_version = !nulls[1];
 	built->version = nulls[1] ? 0 : DatumGetInt32(values[1]);
 	built->data = nulls[2] ? goes_empty_object() : DatumGetJsonbP(values[2]);
 	built->transient = nulls[3] ? NULL : DatumGetJsonbP(values[3]);
@@ -297,7 +299,7 @@ decide(GoesExecution *execution, EventData *built)
 	if (command_type->build == NULL)
 	{
 		built->action = unconstify(char *, command_type->event);
-		built->version = 0;
+		built->has_version = false;
 		built->data = execution->command->data;
 		built->transient = NULL;
 		return true;
@@ -325,18 +327,18 @@ check_not_moved(const GoesExecution *execution)
 static int32
 registered_version(const GoesExecution *execution, const EventData *built)
 {
-	GoesEventType *event_type = goes_find_event_type(execution->type,
-													 built->action,
-													 built->version);
+	GoesEventType *event_type = built->has_version ?
+		goes_find_event_type(execution->type, built->action, built->version) :
+		goes_latest_event_type(execution->type, built->action);
 
 	if (event_type == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOES_NOT_APPLICABLE),
-				 built->version == 0 ?
-				 errmsg("event %s.%s is not registered", execution->type->name,
-						built->action) :
+				 built->has_version ?
 				 errmsg("event %s.%s.%d is not registered", execution->type->name,
-						built->action, built->version),
+						built->action, built->version) :
+				 errmsg("event %s.%s is not registered", execution->type->name,
+						built->action),
 				 errdetail("Command %s built it.", execution->command->name),
 				 errhint("Register it with goes_register_event."),
 				 errtable(execution->aggregate)));

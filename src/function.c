@@ -30,6 +30,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
+#include "utils/varlena.h"
 
 /* Plans kept for one function: sessions that change roles are rarely more */
 #define MAX_PLANS 8
@@ -123,8 +124,8 @@ report_missing(const char *name, const GoesSignature *signature,
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_FUNCTION),
 			 errmsg("function %s does not exist", spelled),
-			 errhint("A %s is a function %s RETURNS %s.", purpose, spelled,
-					 format_type_be(signature->result))));
+			 errhint("The %s must be a function %s RETURNS %s.", purpose,
+					 spelled, format_type_be(signature->result))));
 }
 
 /* Refuse what has the right arguments, but cannot be called as purpose wants. */
@@ -142,14 +143,39 @@ check_callable(Oid function, const char *name, const GoesSignature *signature,
 		proc->prorettype != signature->result)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
-				 errmsg("%s cannot be a %s",
+				 errmsg("function %s cannot be used as %s",
 						goes_function_spell(name, signature), purpose),
-				 errhint("A %s is a function %s RETURNS %s.", purpose,
+				 errhint("The %s must be a function %s RETURNS %s.", purpose,
 						 goes_function_spell(name, signature),
 						 format_type_be(signature->result))));
 	ReleaseSysCache(tuple);
 	if (!goes_may_execute(function, GetUserId()))
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, name);
+}
+
+/*
+ * goes_function_parse_name
+ *		Split a function's name as a user gives it; 42602 if it is none.
+ */
+List *
+goes_function_parse_name(const char *name)
+{
+	char	   *copy = pstrdup(name);
+	List	   *names;
+	List	   *result = NIL;
+	ListCell   *cell;
+
+	/* The likeliest mistake is to give the arguments too */
+	if (!SplitIdentifierString(copy, '.', &names) ||
+		names == NIL || list_length(names) > 2 ||
+		(strchr(name, '(') != NULL && strchr(name, '"') == NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("invalid function name \"%s\"", name),
+				 errhint("Name a function without its arguments, with its schema if need be: create_user or app.create_user.")));
+	foreach(cell, names)
+		result = lappend(result, makeString(pstrdup(lfirst(cell))));
+	return result;
 }
 
 /*
@@ -163,7 +189,7 @@ Oid
 goes_function_find(const char *name, const GoesSignature *signature,
 				   const char *purpose)
 {
-	List	   *names = goes_parse_qualified_name(name);
+	List	   *names = goes_function_parse_name(name);
 	Oid			function = LookupFuncName(names, signature->nargs,
 										  signature->argtypes, true);
 
@@ -183,7 +209,7 @@ goes_function_find(const char *name, const GoesSignature *signature,
 Oid
 goes_function_find_qualified(const char *name, const GoesSignature *signature)
 {
-	List	   *names = goes_parse_qualified_name(name);
+	List	   *names = goes_function_parse_name(name);
 	Oid			namespace;
 
 	if (list_length(names) != 2)

@@ -10,6 +10,8 @@
 
 #include "postgres.h"
 
+#include "nodes/pg_list.h"
+
 #define GOES_MAX_ARGS 2
 
 typedef struct GoesSignature
@@ -22,6 +24,7 @@ typedef struct GoesSignature
 typedef struct GoesFunction GoesFunction;
 
 extern void goes_function_init(void);
+extern List *goes_function_parse_name(const char *name);
 extern Oid	goes_function_find(const char *name, const GoesSignature *signature,
 							   const char *purpose);
 extern Oid	goes_function_find_qualified(const char *name,

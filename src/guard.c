@@ -4,8 +4,8 @@
  *	  Triggers that let only goes write to its tables.
  *
  * Before goes writes a row it announces it (goes_guard_expect); the guard lets
- * exactly that row pass, once.  So a user's trigger that fires on the way
- * cannot use the opening for another row.  Row triggers reach partitions by
+ * exactly that row pass, once, and only from goes's own statement.  So a user's
+ * trigger that fires on the way cannot use the opening for a row of its own.  Row triggers reach partitions by
  * themselves, TRUNCATE triggers are put on each of them.
  *
  *-------------------------------------------------------------------------
@@ -27,6 +27,7 @@
 #include "role.h"
 #include "uuid.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 
 #define ROW_GUARD "goes_guard"
@@ -37,12 +38,19 @@ bool		goes_allow_direct_writes = false;
 
 static GoesExpectation expected;
 
+static int
+trigger_depth(void)
+{
+	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
+}
+
 /* goes_guard_expect: goes is about to write this row of this table. */
 void
 goes_guard_expect(Oid relation, const pg_uuid_t *id)
 {
 	expected.relation = relation;
 	expected.id = *id;
+	expected.trigger_depth = trigger_depth();
 }
 
 /* goes_guard_forget: it is done, or failed. */
@@ -74,15 +82,17 @@ goes_is_guard(Oid function)
 }
 
 /*
- * goes_has_foreign_before_trigger
+ * goes_may_be_changed
  *		Does the table have BEFORE ROW triggers of others, which may change or
- *		suppress a row that goes writes?
+ *		suppress a row that goes writes?  A partitioned table's partitions may.
  */
 bool
-goes_has_foreign_before_trigger(Relation relation)
+goes_may_be_changed(Relation relation)
 {
 	TriggerDesc *triggers = relation->trigdesc;
 
+	if (relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		return true;
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 	{
 		Trigger    *trigger = &triggers->triggers[i];
@@ -130,7 +140,9 @@ take_expected(TriggerData *trigger, HeapTuple row)
 	bool		isnull;
 	Datum		id;
 
+	/* A trigger that fires on the way writes at a greater depth */
 	if (!OidIsValid(expected.relation) ||
+		trigger_depth() != expected.trigger_depth + 1 ||
 		!is_part_of(RelationGetRelid(trigger->tg_relation), expected.relation))
 		return false;
 	id = heap_getattr(row, SPI_fnumber(desc, "id"), desc, &isnull);
@@ -224,13 +236,20 @@ has_trigger(Oid relation, const char *name)
 	return OidIsValid(get_trigger_oid(relation, name, true));
 }
 
+/* goes_guard_is_installed: has the table, partitions aside, its row guard? */
+bool
+goes_guard_is_installed(Oid relation)
+{
+	return has_trigger(relation, ROW_GUARD);
+}
+
 /* goes_guard_is_complete: are all guards of a table and its partitions there? */
 bool
 goes_guard_is_complete(Oid relation)
 {
 	ListCell   *cell;
 
-	if (!has_trigger(relation, ROW_GUARD))
+	if (!goes_guard_is_installed(relation))
 		return false;
 	foreach(cell, find_all_inheritors(relation, NoLock, NULL))
 	{

@@ -18,6 +18,7 @@ typedef struct GoesExpectation
 {
 	Oid			relation;
 	pg_uuid_t	id;
+	int			trigger_depth;	/* at which goes writes it */
 } GoesExpectation;
 
 extern bool goes_allow_direct_writes;
@@ -27,7 +28,8 @@ extern void goes_guard_forget(void);
 extern GoesExpectation goes_guard_save(void);
 extern void goes_guard_restore(GoesExpectation saved);
 extern bool goes_is_guard(Oid function);
-extern bool goes_has_foreign_before_trigger(Relation relation);
+extern bool goes_may_be_changed(Relation relation);
+extern bool goes_guard_is_installed(Oid relation);
 extern bool goes_guard_is_complete(Oid relation);
 extern void goes_guard_install(Oid relation, bool aggregate);
 extern void goes_guard_remove(Oid relation);

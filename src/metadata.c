@@ -38,14 +38,30 @@ merge(Jsonb *under, Jsonb *over)
 											  JsonbPGetDatum(over)));
 }
 
+static void
+add_context(void *arg)
+{
+	errcontext("setting goes.metadata");
+}
+
+/* The check hook knows JSON; jsonb may still refuse an escaped NUL in it. */
 static Jsonb *
 from_setting(void)
 {
 	const char *setting = goes_metadata_setting ? goes_metadata_setting : "";
+	ErrorContextCallback context = {
+		.previous = error_context_stack,
+		.callback = add_context
+	};
+	Jsonb	   *metadata;
 
 	if (setting[strspn(setting, " \t\r\n")] == '\0')
 		return NULL;
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(setting)));
+	error_context_stack = &context;
+	metadata = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+												  CStringGetDatum(setting)));
+	error_context_stack = context.previous;
+	return metadata;
 }
 
 /* causation_id: the causing event; correlation_id: the one that began it all. */

@@ -17,7 +17,6 @@
 #include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
-#include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
@@ -116,30 +115,6 @@ report_kind(Relation relation, const char *what)
 			 errtable(relation)));
 }
 
-/* Is there a unique index on the id alone, for ON CONFLICT (id)? */
-static bool
-has_unique_id(Relation relation)
-{
-	AttrNumber	id = SPI_fnumber(RelationGetDescr(relation), "id");
-	ListCell   *cell;
-
-	foreach(cell, RelationGetIndexList(relation))
-	{
-		HeapTuple	tuple = SearchSysCache1(INDEXRELID,
-											ObjectIdGetDatum(lfirst_oid(cell)));
-		Form_pg_index index = (Form_pg_index) GETSTRUCT(tuple);
-		bool		found = index->indisunique && index->indimmediate &&
-			index->indisvalid && index->indnkeyatts == 1 &&
-			index->indkey.values[0] == id &&
-			heap_attisnull(tuple, Anum_pg_index_indpred, NULL);
-
-		ReleaseSysCache(tuple);
-		if (found)
-			return true;
-	}
-	return false;
-}
-
 static void
 check_aggregate_table(Relation relation)
 {
@@ -165,14 +140,14 @@ check_aggregate_table(Relation relation)
 				 errmsg("table \"%s\" lacks base columns of an aggregate",
 						RelationGetRelationName(relation)),
 				 errdetail("Missing or of another type: %s.", missing),
-				 errhint("CREATE TABLE ... (LIKE goes_base_aggregate INCLUDING ALL, ...)."),
+				 errhint("Create it with CREATE TABLE ... (LIKE goes_base_aggregate INCLUDING ALL, ...)."),
 				 errtable(relation)));
-	if (!has_unique_id(relation))
+	if (!goes_has_unique_id(relation))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 				 errmsg("table \"%s\" needs a primary key or unique constraint on column \"id\"",
 						RelationGetRelationName(relation)),
-				 errhint("CREATE TABLE ... (LIKE goes_base_aggregate INCLUDING ALL, ...)."),
+				 errhint("Create it with CREATE TABLE ... (LIKE goes_base_aggregate INCLUDING ALL, ...)."),
 				 errtable(relation)));
 }
 
@@ -187,9 +162,6 @@ events_table_problem(Relation events, Oid owner)
 {
 	char	   *missing;
 
-	if (events->rd_rel->relkind != RELKIND_RELATION &&
-		events->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
-		return "It is not a table.";
 	if (events->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
 		return "It is temporary or unlogged.";
 	if (events->rd_rel->relowner != owner)
@@ -217,6 +189,17 @@ create_events_table(Relation aggregate, const char *name)
 	goes_unbecome(before);
 }
 
+static void
+report_taken(const char *name, const char *problem)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_TABLE),
+			 errmsg("relation \"%s\" already exists and cannot be the events table",
+					name),
+			 errdetail_internal("%s", problem),
+			 errhint("Name another one as events_table.")));
+}
+
 /* The events table of that name beside the aggregate table: there, or made. */
 static Relation
 open_events_table(Relation aggregate, const char *name)
@@ -226,23 +209,24 @@ open_events_table(Relation aggregate, const char *name)
 	Relation	events;
 	char	   *problem;
 
+	if (!OidIsValid(events_id) &&
+		SearchSysCacheExists2(TYPENAMENSP, CStringGetDatum(name),
+							  ObjectIdGetDatum(namespace)))
+		report_taken(name, "It is a type, and a table is a type too.");
 	if (!OidIsValid(events_id))
 	{
 		create_events_table(aggregate, name);
 		events_id = get_relname_relid(name, namespace);
 	}
+	if (get_rel_relkind(events_id) != RELKIND_RELATION &&
+		get_rel_relkind(events_id) != RELKIND_PARTITIONED_TABLE)
+		report_taken(name, "It is not a table.");
 	events = table_open(events_id, ShareRowExclusiveLock);
 	problem = events_table_problem(events, aggregate->rd_rel->relowner);
 	if (problem == NULL && goes_aggregate_type_of_relation(events_id) != NULL)
 		problem = "It belongs to another aggregate type.";
 	if (problem != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_TABLE),
-				 errmsg("relation \"%s\" already exists and cannot be the events table",
-						name),
-				 errdetail_internal("%s", problem),
-				 errhint("Name another one as events_table."),
-				 errtable(events)));
+		report_taken(name, problem);
 	goes_position_mend_past(events);
 	return events;
 }
@@ -312,7 +296,10 @@ add_policies(Oid aggregate, Oid events, bool force)
  * ---------------------------------------------------------------------------
  */
 
-/* Is it all registered like that?  Takes no lock that anybody would notice. */
+/*
+ * Is it all registered like that?  Takes no lock that anybody would notice.
+ * events_name NULL: whatever the events table is called by now.
+ */
 static bool
 is_registered(const char *type_name, Oid relation, const char *events_name)
 {
@@ -322,7 +309,8 @@ is_registered(const char *type_name, Oid relation, const char *events_name)
 	bool		complete;
 
 	if (type == NULL || type->relation != relation ||
-		!same_string(get_rel_name(type->events), events_name))
+		(events_name != NULL &&
+		 !same_string(get_rel_name(type->events), events_name)))
 		return false;
 	aggregate = table_open(type->relation, AccessShareLock);
 	events = table_open(type->events, AccessShareLock);
@@ -365,6 +353,24 @@ release_table(Oid relation, bool is_events)
 	goes_guard_remove(relation);
 }
 
+static void
+check_no_events(const GoesAggregateType *type)
+{
+	char	   *name = goes_relation_name(type->events);
+	GoesRole	before = goes_become(goes_relation_owner(type->events));
+
+	if (SPI_execute(psprintf("SELECT FROM %s LIMIT 1", name), false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read events table %s", name);
+	goes_unbecome(before);
+	if (SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("aggregate type \"%s\" has events in table %s",
+						type->name, name),
+				 errdetail("Another events table would split their history."),
+				 errhint("Rename the table, or call goes_unregister_aggregate first.")));
+}
+
 /* The type moves to another table: what was put on the old ones goes. */
 static void
 release_tables(const char *type_name, Oid relation, Oid events)
@@ -376,7 +382,10 @@ release_tables(const char *type_name, Oid relation, Oid events)
 	if (type->relation != relation)
 		release_table(type->relation, false);
 	if (type->events != events)
+	{
+		check_no_events(type);
 		release_table(type->events, true);
+	}
 }
 
 static Relation
@@ -384,9 +393,11 @@ find_or_make_events(const char *type_name, Relation aggregate, const char *name)
 {
 	GoesAggregateType *type = goes_find_aggregate_type(type_name);
 
-	if (type != NULL && get_rel_namespace(type->events) == RelationGetNamespace(aggregate) &&
-		same_string(get_rel_name(type->events), name))
+	if (type != NULL && type->relation == RelationGetRelid(aggregate) &&
+		(name == NULL || same_string(get_rel_name(type->events), name)))
 		return table_open(type->events, ShareRowExclusiveLock);
+	if (name == NULL)
+		name = makeObjectName(RelationGetRelationName(aggregate), NULL, "events");
 	return open_events_table(aggregate, name);
 }
 
@@ -467,9 +478,7 @@ goes_register_aggregate(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", relation)));
 	goes_check_owner(relation);
-	events_name = PG_ARGISNULL(2) ?
-		makeObjectName(get_rel_name(relation), NULL, "events") :
-		pstrdup(NameStr(*PG_GETARG_NAME(2)));
+	events_name = PG_ARGISNULL(2) ? NULL : pstrdup(NameStr(*PG_GETARG_NAME(2)));
 	SPI_connect();
 	if (is_registered(type, relation, events_name))
 		events = goes_get_aggregate_type(type)->events;
@@ -727,7 +736,7 @@ check_request(const Request *request, const GoesAggregateType *type)
 						request->type, request->name),
 				 errhint("Give the action of its event as event => '...', or a build function.")));
 	if (request->event != NULL &&
-		goes_find_event_type(type, request->event, 0) == NULL)
+		goes_latest_event_type(type, request->event) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOES_UNKNOWN),
 				 errmsg("event %s.%s is not registered", request->type,

@@ -10,9 +10,14 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "executor/spi.h"
@@ -24,6 +29,8 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/relcache.h"
+#include "utils/snapmgr.h"
 
 /* Did this transaction take a position?  A rolled-back savepoint counts too. */
 static bool taken = false;
@@ -114,12 +121,76 @@ goes_position_settled(void)
 	return last;
 }
 
+/* An index by which the greatest position can be found; InvalidOid: none. */
+static Oid
+position_index(Relation events)
+{
+	AttrNumber	position = SPI_fnumber(RelationGetDescr(events), "position");
+	ListCell   *cell;
+
+	foreach(cell, RelationGetIndexList(events))
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+		bool		found = index->rd_rel->relam == BTREE_AM_OID &&
+			index->rd_index->indisvalid &&
+			index->rd_index->indkey.values[0] == position &&
+			(index->rd_indoption[0] & INDOPTION_DESC) == 0 &&
+			RelationGetIndexPredicate(index) == NIL;
+
+		index_close(index, AccessShareLock);
+		if (found)
+			return lfirst_oid(cell);
+	}
+	return InvalidOid;
+}
+
+/*
+ * The greatest position in one table that has storage; 0 if it is empty.  Reads
+ * with SnapshotAny, to which SERIALIZABLE does not object: this read must not
+ * make two commands depend on each other.
+ */
+static int64
+greatest_in(Relation events)
+{
+	Oid			index_id = position_index(events);
+	Relation	index;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		isnull;
+	int64		greatest = 0;
+
+	if (!OidIsValid(index_id))
+		return query_as_owner(psprintf("SELECT pg_catalog.max(position) FROM %s",
+									   goes_relation_name(RelationGetRelid(events))),
+							  events->rd_rel->relowner);
+	index = index_open(index_id, AccessShareLock);
+	scan = systable_beginscan_ordered(events, index, SnapshotAny, 0, NULL);
+	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
+	if (HeapTupleIsValid(tuple))
+		greatest = DatumGetInt64(heap_getattr(tuple,
+											  SPI_fnumber(RelationGetDescr(events), "position"),
+											  RelationGetDescr(events), &isnull));
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	return greatest;
+}
+
+/* The greatest position in an events table and its partitions. */
 static int64
 greatest_position(Relation events)
 {
-	return query_as_owner(psprintf("SELECT pg_catalog.max(position) FROM %s",
-								   goes_relation_name(RelationGetRelid(events))),
-						  events->rd_rel->relowner);
+	int64		greatest = 0;
+	ListCell   *cell;
+
+	foreach(cell, find_all_inheritors(RelationGetRelid(events), AccessShareLock, NULL))
+	{
+		Relation	table = table_open(lfirst_oid(cell), NoLock);
+
+		if (RELKIND_HAS_STORAGE(table->rd_rel->relkind))
+			greatest = Max(greatest, greatest_in(table));
+		table_close(table, NoLock);
+	}
+	return greatest;
 }
 
 static void

@@ -14,12 +14,12 @@
 #include "access/table.h"
 #include "aggregate.h"
 #include "catalog/partition.h"
-#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "event.h"
 #include "execute.h"
 #include "executor/spi.h"
 #include "pattern.h"
+#include "reactor.h"
 #include "registry.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -63,24 +63,23 @@ root_relation(Relation relation)
 		llast_oid(get_partition_ancestors(relid)) : relid;
 }
 
+/* The form of the reactor as registered; one that is not takes the event. */
+static GoesForm
+registered_form(const char *name)
+{
+	GoesReactor *reactor = goes_reactor_read(name);
+
+	return reactor ? reactor->form : GOES_FORM_EVENT;
+}
+
 static void
-bind_function(Binding *binding, const char *name)
+bind_function(Binding *binding, const char *name, GoesForm form)
 {
 	GoesAggregateType *type = goes_get_aggregate_type(binding->type);
-	GoesSignature with_event = {
-		.nargs = 1,
-		.argtypes = {goes_objects()->event_type},
-		.result = VOIDOID
-	};
-	GoesSignature with_aggregate = goes_calculator_signature(type->rowtype);
+	GoesSignature signature = goes_reactor_signature(form, type->rowtype);
 
-	with_aggregate.result = VOIDOID;
-	binding->with_aggregate =
-		!OidIsValid(goes_function_find_qualified(name, &with_event)) &&
-		OidIsValid(goes_function_find_qualified(name, &with_aggregate));
-	binding->function = goes_function_create(binding->context, name,
-											 binding->with_aggregate ?
-											 &with_aggregate : &with_event,
+	binding->with_aggregate = form == GOES_FORM_AGGREGATE;
+	binding->function = goes_function_create(binding->context, name, &signature,
 											 "sync reactor");
 }
 
@@ -90,13 +89,20 @@ make_binding(const TriggerData *trigger)
 	MemoryContext context = AllocSetContextCreate(CurTransactionContext,
 												  "goes sync reactor",
 												  ALLOCSET_SMALL_SIZES);
-	MemoryContext oldcontext = MemoryContextSwitchTo(context);
-	Binding    *binding = palloc0(sizeof(Binding));
+	MemoryContext oldcontext;
+	Binding    *binding;
 	int			nargs = trigger->tg_trigger->tgnargs;
+	GoesForm	form;
+	uint64		generation;
 
-	binding->context = context;
 	(void) goes_objects();
-	binding->generation = goes_registry_generation();
+	generation = goes_registry_generation();
+	form = registered_form(trigger->tg_trigger->tgargs[0]);
+
+	oldcontext = MemoryContextSwitchTo(context);
+	binding = palloc0(sizeof(Binding));
+	binding->context = context;
+	binding->generation = generation;
 	binding->type = goes_aggregate_type_of_relation(root_relation(trigger->tg_relation));
 	if (binding->type == NULL)
 		ereport(ERROR,
@@ -114,7 +120,7 @@ make_binding(const TriggerData *trigger)
 		if (i > 0)
 			goes_pattern_parse(binding->args[i], &binding->patterns[i - 1]);
 	}
-	bind_function(binding, binding->args[0]);
+	bind_function(binding, binding->args[0], form);
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextSetParent(context, CacheMemoryContext);
 	return binding;
@@ -243,22 +249,10 @@ call_reactor(const Binding *binding, const GoesExecution *execution,
 	(void) goes_function_call(binding->function, args, NULL, &isnull);
 }
 
-typedef struct Context
-{
-	const Binding *binding;
-	const GoesEvent *event;
-} Context;
-
 static void
 add_context(void *arg)
 {
-	const Context *context = arg;
-	const GoesEvent *event = context->event;
-
-	errcontext("goes sync reactor %s, event %s.%s.%d, version " INT64_FORMAT " of aggregate %s",
-			   context->binding->args[0], context->binding->type, event->action,
-			   event->event_version, event->aggregate_version,
-			   goes_uuid_string(&event->aggregate_id));
+	errcontext("goes sync reactor %s", ((const Binding *) arg)->args[0]);
 }
 
 static void
@@ -268,11 +262,10 @@ react(const Binding *binding, const TriggerData *trigger)
 	const GoesEvent *event = execution ? execution->event :
 		goes_event_from_row(binding->type, RelationGetDescr(trigger->tg_relation),
 							trigger->tg_trigtuple);
-	Context		context = {.binding = binding,.event = event};
 	ErrorContextCallback callback = {
 		.previous = error_context_stack,
 		.callback = add_context,
-		.arg = &context
+		.arg = unconstify(Binding *, binding)
 	};
 
 	if (!matches(binding, event))

@@ -35,22 +35,14 @@
 #include "utils/syscache.h"
 
 static const char *const mode_names[] = {"sync", "async", "outside"};
-
-/* How the function of a reactor is called */
-typedef enum Form
-{
-	FORM_NONE,
-	FORM_EVENT,					/* (goes_event) */
-	FORM_AGGREGATE,				/* (aggregate, goes_event) */
-	FORM_TRIGGER				/* () RETURNS trigger */
-} Form;
+static const char *const form_names[] = {NULL, "event", "aggregate", "trigger"};
 
 /* ---------------------------------------------------------------------------
  * Rows of goes.reactors
  * ---------------------------------------------------------------------------
  */
 
-#define REACTOR_COLUMNS "reactor, mode, active, owner, patterns"
+#define REACTOR_COLUMNS "reactor, mode, form, active, owner, patterns"
 
 static void
 parse_patterns(GoesReactor *reactor, ArrayType *array)
@@ -64,15 +56,16 @@ parse_patterns(GoesReactor *reactor, ArrayType *array)
 		goes_pattern_parse(TextDatumGetCString(texts[i]), &reactor->patterns[i]);
 }
 
-static GoesMode
-parse_mode(const char *name)
+/* The index of a name; that of NULL is 0. */
+static int
+parse_name(const char *const *names, int count, const char *name)
 {
-	for (int mode = 0; mode < goes_lengthof(mode_names); mode++)
+	for (int i = 0; i < count; i++)
 	{
-		if (strcmp(mode_names[mode], name) == 0)
-			return mode;
+		if (name == NULL || (names[i] != NULL && strcmp(names[i], name) == 0))
+			return i;
 	}
-	elog(ERROR, "invalid mode \"%s\" of a reactor", name);
+	elog(ERROR, "invalid word \"%s\" in goes.reactors", name);
 }
 
 /* Row number row of the last result, with REACTOR_COLUMNS. */
@@ -86,11 +79,14 @@ take_reactor(uint64 row)
 	Datum		owner;
 
 	reactor->name = SPI_getvalue(tuple, desc, 1);
-	reactor->mode = parse_mode(SPI_getvalue(tuple, desc, 2));
-	reactor->active = DatumGetBool(SPI_getbinval(tuple, desc, 3, &isnull));
-	owner = SPI_getbinval(tuple, desc, 4, &isnull);
+	reactor->mode = parse_name(mode_names, goes_lengthof(mode_names),
+							   SPI_getvalue(tuple, desc, 2));
+	reactor->form = parse_name(form_names, goes_lengthof(form_names),
+							   SPI_getvalue(tuple, desc, 3));
+	reactor->active = DatumGetBool(SPI_getbinval(tuple, desc, 4, &isnull));
+	owner = SPI_getbinval(tuple, desc, 5, &isnull);
 	reactor->owner = isnull ? InvalidOid : DatumGetObjectId(owner);
-	parse_patterns(reactor, DatumGetArrayTypeP(SPI_getbinval(tuple, desc, 5, &isnull)));
+	parse_patterns(reactor, DatumGetArrayTypeP(SPI_getbinval(tuple, desc, 6, &isnull)));
 	return reactor;
 }
 
@@ -142,25 +138,31 @@ patterns_datum(const GoesReactor *reactor)
 static void
 write_reactor(const GoesReactor *reactor, int64 checkpoint)
 {
-	static const Oid argtypes[] = {TEXTOID, TEXTOID, TEXTARRAYOID, BOOLOID, OIDOID, INT8OID};
+	static const Oid argtypes[] = {
+		TEXTOID, TEXTOID, TEXTARRAYOID, BOOLOID, OIDOID, INT8OID, TEXTOID
+	};
+	const char *form = form_names[reactor->form];
 	Datum		args[] = {
 		CStringGetTextDatum(reactor->name),
 		CStringGetTextDatum(mode_names[reactor->mode]),
 		patterns_datum(reactor),
 		BoolGetDatum(reactor->active),
 		ObjectIdGetDatum(reactor->owner),
-		Int64GetDatum(checkpoint)
+		Int64GetDatum(checkpoint),
+		form ? CStringGetTextDatum(form) : (Datum) 0
 	};
-	char		nulls[] = "      ";
+	char		nulls[] = "       ";
 
 	if (!OidIsValid(reactor->owner))
 		nulls[4] = 'n';
 	if (checkpoint < 0)
 		nulls[5] = 'n';
-	goes_registry_execute("INSERT INTO goes.reactors (reactor, mode, patterns, active, owner, checkpoint)"
-						  " VALUES ($1, $2, $3, $4, $5, $6)"
+	if (form == NULL)
+		nulls[6] = 'n';
+	goes_registry_execute("INSERT INTO goes.reactors (reactor, mode, patterns, active, owner, checkpoint, form)"
+						  " VALUES ($1, $2, $3, $4, $5, $6, $7)"
 						  " ON CONFLICT (reactor) DO UPDATE SET mode = excluded.mode,"
-						  " patterns = excluded.patterns, active = excluded.active,"
+						  " form = excluded.form, patterns = excluded.patterns, active = excluded.active,"
 						  " owner = excluded.owner,"
 						  " checkpoint = COALESCE(excluded.checkpoint, reactors.checkpoint)",
 						  goes_lengthof(argtypes), argtypes, args, nulls);
@@ -183,32 +185,21 @@ goes_reactor_delete(const char *name)
  * ---------------------------------------------------------------------------
  */
 
-static GoesSignature
-event_signature(void)
+/*
+ * goes_reactor_signature
+ *		The arguments and result of a reactor's function; rowtype is that of the
+ *		aggregate, which only one of the forms needs.
+ */
+GoesSignature
+goes_reactor_signature(GoesForm form, Oid rowtype)
 {
-	GoesSignature signature = {
-		.nargs = 1,
-		.argtypes = {goes_objects()->event_type},
-		.result = VOIDOID
-	};
+	GoesSignature signature = {0};
 
-	return signature;
-}
-
-static GoesSignature
-aggregate_signature(Oid rowtype)
-{
-	GoesSignature signature = goes_calculator_signature(rowtype);
-
-	signature.result = VOIDOID;
-	return signature;
-}
-
-static GoesSignature
-trigger_signature(void)
-{
-	GoesSignature signature = {.nargs = 0,.result = TRIGGEROID};
-
+	signature.result = form == GOES_FORM_TRIGGER ? TRIGGEROID : VOIDOID;
+	if (form == GOES_FORM_AGGREGATE)
+		signature.argtypes[signature.nargs++] = rowtype;
+	if (form != GOES_FORM_TRIGGER)
+		signature.argtypes[signature.nargs++] = goes_objects()->event_type;
 	return signature;
 }
 
@@ -263,30 +254,59 @@ find_targets(const GoesReactor *reactor)
 	return targets;
 }
 
-/* Find the function in one form; InvalidOid if there is none. */
-typedef Oid (*Finder) (const char *name, const GoesSignature *signature);
-
+/* The function of a registered reactor that is for the type; or InvalidOid. */
 static Oid
-find_on_path(const char *name, const GoesSignature *signature)
+target_function(const GoesReactor *reactor, const Target *target)
 {
-	return goes_function_find(name, signature, NULL);
+	GoesSignature signature = goes_reactor_signature(reactor->form,
+													 get_rel_type_id(target->relation));
+
+	return goes_function_find_qualified(reactor->name, &signature);
 }
 
-/* The function (aggregate, goes_event) of every type that is named. */
-static Oid
-find_aggregate_form(const char *name, List *targets, Finder find)
+/*
+ * goes_reactor_function
+ *		The reactor's function; InvalidOid if it is gone, or the reactor is
+ *		outside.  The caller is connected to SPI.
+ */
+Oid
+goes_reactor_function(const GoesReactor *reactor)
 {
+	GoesSignature signature = goes_reactor_signature(reactor->form, InvalidOid);
+	ListCell   *cell;
+
+	if (reactor->form == GOES_FORM_NONE)
+		return InvalidOid;
+	if (reactor->form != GOES_FORM_AGGREGATE)
+		return goes_function_find_qualified(reactor->name, &signature);
+	foreach(cell, find_targets(reactor))
+	{
+		Oid			function = target_function(reactor, lfirst(cell));
+
+		if (OidIsValid(function))
+			return function;
+	}
+	return InvalidOid;
+}
+
+/* The function in one form, of every type that is named; or InvalidOid. */
+static Oid
+find_in_form(const char *name, GoesForm form, List *targets)
+{
+	GoesSignature signature = goes_reactor_signature(form, InvalidOid);
 	Oid			function = InvalidOid;
 	ListCell   *cell;
 
+	if (form != GOES_FORM_AGGREGATE)
+		return goes_function_find(name, &signature, NULL);
 	foreach(cell, targets)
 	{
 		Target	   *target = lfirst(cell);
-		GoesSignature signature = aggregate_signature(get_rel_type_id(target->relation));
 
 		if (!target->named)
 			continue;
-		function = find(name, &signature);
+		signature = goes_reactor_signature(form, get_rel_type_id(target->relation));
+		function = goes_function_find(name, &signature, NULL);
 		if (!OidIsValid(function))
 			break;
 	}
@@ -296,7 +316,7 @@ find_aggregate_form(const char *name, List *targets, Finder find)
 static void
 report_no_function(const char *name, List *targets)
 {
-	GoesSignature event = event_signature();
+	GoesSignature event = goes_reactor_signature(GOES_FORM_EVENT, InvalidOid);
 	StringInfoData forms;
 	ListCell   *cell;
 
@@ -304,7 +324,8 @@ report_no_function(const char *name, List *targets)
 	foreach(cell, targets)
 	{
 		Target	   *target = lfirst(cell);
-		GoesSignature signature = aggregate_signature(get_rel_type_id(target->relation));
+		GoesSignature signature = goes_reactor_signature(GOES_FORM_AGGREGATE,
+														 get_rel_type_id(target->relation));
 
 		if (target->named)
 			appendStringInfo(&forms, ", %s RETURNS void",
@@ -317,27 +338,31 @@ report_no_function(const char *name, List *targets)
 					 goes_function_spell(name, &event), forms.data, name)));
 }
 
-/* Which form the function of a sync reactor has: exactly one. */
-static Form
-find_form(const char *name, List *targets, Finder find, Oid *function)
+/* Find the function that a sync reactor names: in exactly one of the forms. */
+static Oid
+find_sync_function(const char *name, List *targets, GoesForm *form)
 {
-	GoesSignature event = event_signature();
-	GoesSignature trigger = trigger_signature();
-	Oid			with_event = find(name, &event);
-	Oid			with_aggregate = find_aggregate_form(name, targets, find);
-	Oid			as_trigger = find(name, &trigger);
+	Oid			found = InvalidOid;
 
-	if (OidIsValid(with_event) + OidIsValid(with_aggregate) + OidIsValid(as_trigger) > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_AMBIGUOUS_FUNCTION),
-				 errmsg("sync reactor %s is not unique", name),
-				 errdetail("There are functions with more than one of the argument lists that a sync reactor may have."),
-				 errhint("Rename all of them but one.")));
-	*function = OidIsValid(with_event) ? with_event :
-		OidIsValid(with_aggregate) ? with_aggregate : as_trigger;
-	return OidIsValid(with_event) ? FORM_EVENT :
-		OidIsValid(with_aggregate) ? FORM_AGGREGATE :
-		OidIsValid(as_trigger) ? FORM_TRIGGER : FORM_NONE;
+	for (int i = GOES_FORM_EVENT; i <= GOES_FORM_TRIGGER; i++)
+	{
+		Oid			function = find_in_form(name, i, targets);
+
+		if (OidIsValid(function) && OidIsValid(found))
+			ereport(ERROR,
+					(errcode(ERRCODE_AMBIGUOUS_FUNCTION),
+					 errmsg("sync reactor %s is not unique", name),
+					 errdetail("There are functions with more than one of the argument lists that a sync reactor may have."),
+					 errhint("Rename all of them but one.")));
+		if (OidIsValid(function))
+		{
+			found = function;
+			*form = i;
+		}
+	}
+	if (!OidIsValid(found))
+		report_no_function(name, targets);
+	return found;
 }
 
 static bool
@@ -367,13 +392,12 @@ check_may_match_any(const GoesReactor *reactor, Oid owner)
 
 /* Raise if the function has the wrong result type or may not be executed. */
 static void
-check_sync_function(const char *name, Form form, List *targets)
+check_sync_function(const char *name, GoesForm form, List *targets)
 {
-	GoesSignature signature = form == FORM_TRIGGER ? trigger_signature() :
-		event_signature();
+	GoesSignature signature = goes_reactor_signature(form, InvalidOid);
 	ListCell   *cell;
 
-	if (form != FORM_AGGREGATE)
+	if (form != GOES_FORM_AGGREGATE)
 	{
 		(void) goes_function_find(name, &signature, "sync reactor");
 		return;
@@ -382,7 +406,7 @@ check_sync_function(const char *name, Form form, List *targets)
 	{
 		Target	   *target = lfirst(cell);
 
-		signature = aggregate_signature(get_rel_type_id(target->relation));
+		signature = goes_reactor_signature(form, get_rel_type_id(target->relation));
 		if (target->named)
 			(void) goes_function_find(name, &signature, "sync reactor");
 	}
@@ -401,45 +425,15 @@ function_owner(Oid function)
 	return owner;
 }
 
-/* The function of a registered reactor; InvalidOid if it is gone or outside. */
-static Oid
-find_function(const GoesReactor *reactor, List *targets, Form *form)
-{
-	GoesSignature event = event_signature();
-	Oid			function = InvalidOid;
-
-	*form = FORM_NONE;
-	if (reactor->mode == GOES_SYNC)
-		*form = find_form(reactor->name, targets, goes_function_find_qualified,
-						  &function);
-	else if (reactor->mode == GOES_ASYNC)
-		function = goes_function_find_qualified(reactor->name, &event);
-	return function;
-}
-
-/*
- * goes_reactor_function
- *		The reactor's function; InvalidOid if it is gone, or the reactor is
- *		outside.  The caller is connected to SPI.
- */
-Oid
-goes_reactor_function(const GoesReactor *reactor)
-{
-	Form		form;
-
-	return find_function(reactor, find_targets(reactor), &form);
-}
-
 /* Who the reactor belongs to; InvalidOid if its function is gone. */
 static Oid
-reactor_owner(const GoesReactor *reactor, List *targets)
+reactor_owner(const GoesReactor *reactor)
 {
-	Form		form;
 	Oid			function;
 
 	if (reactor->mode == GOES_OUTSIDE)
 		return reactor->owner;
-	function = find_function(reactor, targets, &form);
+	function = goes_reactor_function(reactor);
 	return OidIsValid(function) ? function_owner(function) : InvalidOid;
 }
 
@@ -513,13 +507,13 @@ trigger_condition(const GoesReactor *reactor, const Target *target)
 }
 
 static void
-create_trigger(const GoesReactor *reactor, const Target *target, Form form)
+create_trigger(const GoesReactor *reactor, const Target *target)
 {
 	GoesRole	before = goes_become(goes_relation_owner(target->events));
 	const char *name = quote_identifier(trigger_name(reactor->name));
 	char	   *table = goes_relation_name(target->events);
 
-	if (form == FORM_TRIGGER)
+	if (reactor->form == GOES_FORM_TRIGGER)
 		goes_run_ddl(psprintf("CREATE OR REPLACE TRIGGER %s AFTER INSERT ON %s"
 							  " FOR EACH ROW WHEN (%s) EXECUTE FUNCTION %s()",
 							  name, table, trigger_condition(reactor, target),
@@ -560,26 +554,46 @@ reaches(Oid owner, const GoesReactor *reactor, const Target *target)
 	return false;
 }
 
+/* Create or replace the trigger on one events table, if the reactor may. */
+static void
+attach(const GoesReactor *reactor, const Target *target)
+{
+	Oid			function = target_function(reactor, target);
+
+	if (OidIsValid(function) &&
+		reaches(function_owner(function), reactor, target))
+		create_trigger(reactor, target);
+}
+
 /* goes_reactor_attach: create or replace the triggers of a sync reactor. */
 void
 goes_reactor_attach(const GoesReactor *reactor)
 {
-	List	   *targets = find_targets(reactor);
 	ListCell   *cell;
-	Form		form;
-	Oid			function = find_function(reactor, targets, &form);
 
-	if (!OidIsValid(function))
-		return;
-	foreach(cell, targets)
+	foreach(cell, find_targets(reactor))
+		attach(reactor, lfirst(cell));
+}
+
+/* Are the triggers there?  Their owners may have dropped some on purpose. */
+static bool
+is_attached(const GoesReactor *reactor)
+{
+	char	   *name = trigger_name(reactor->name);
+	ListCell   *cell;
+
+	foreach(cell, find_targets(reactor))
 	{
 		Target	   *target = lfirst(cell);
+		Oid			function = target_function(reactor, target);
 
-		if (form == FORM_AGGREGATE && !target->named)
-			continue;
-		if (reaches(function_owner(function), reactor, target))
-			create_trigger(reactor, target, form);
+		if (OidIsValid(function) &&
+			has_privs_of_role(function_owner(function),
+							  goes_relation_owner(target->relation)) &&
+			!OidIsValid(get_trigger_oid(target->events, name, true)))
+			return false;
 	}
+	return true;
 }
 
 /* goes_reactor_detach: drop the triggers of a sync reactor. */
@@ -617,16 +631,12 @@ goes_reactor_attach_all(const char *type, Oid relation, Oid events)
 	foreach(cell, goes_reactors_read())
 	{
 		GoesReactor *reactor = lfirst(cell);
-		List	   *targets = find_targets(reactor);
-		Form		form;
-		Oid			function = find_function(reactor, targets, &form);
 		bool		matched = false;
 
 		for (int i = 0; i < reactor->npatterns; i++)
 			matched |= goes_pattern_matches_type(&reactor->patterns[i], type);
-		if (matched && OidIsValid(function) && form != FORM_AGGREGATE &&
-			reaches(function_owner(function), reactor, &target))
-			create_trigger(reactor, &target, form);
+		if (matched && reactor->mode == GOES_SYNC)
+			attach(reactor, &target);
 	}
 }
 
@@ -796,7 +806,8 @@ merge_registered(GoesReactor *reactor, int64 *checkpoint)
 		return true;
 	*checkpoint = -1;
 	added = add_patterns(reactor, existing);
-	return added || !existing->active;
+	return added || !existing->active || existing->form != reactor->form ||
+		(reactor->mode == GOES_SYNC && !is_attached(reactor));
 }
 
 /* The first position that the reactor is not to see is the one after this. */
@@ -836,29 +847,20 @@ register_sync(FunctionCallInfo fcinfo, const char *name)
 {
 	GoesReactor *reactor = requested_reactor(fcinfo, GOES_SYNC);
 	List	   *targets = find_targets(reactor);
+	Oid			function = find_sync_function(name, targets, &reactor->form);
+	Oid			owner = function_owner(function);
 	ListCell   *cell;
 	int64		checkpoint;
-	Oid			function;
-	Form		form = find_form(name, targets, find_on_path, &function);
 
-	if (form == FORM_NONE)
-		report_no_function(name, targets);
-	check_sync_function(name, form, targets);
+	check_sync_function(name, reactor->form, targets);
 	reactor->name = goes_function_qualified_name(function);
-	check_may_match_any(reactor, function_owner(function));
+	check_may_match_any(reactor, owner);
 	foreach(cell, targets)
 	{
 		Target	   *target = lfirst(cell);
 
-		if (target->named || !has_privs_of_role(function_owner(function),
-												goes_relation_owner(target->relation)))
-			continue;
-		goes_check_owner(target->relation);
-	}
-	foreach(cell, targets)
-	{
-		if (((Target *) lfirst(cell))->named)
-			goes_check_owner(((Target *) lfirst(cell))->relation);
+		if (target->named || has_privs_of_role(owner, goes_relation_owner(target->relation)))
+			goes_check_owner(target->relation);
 	}
 	if (!merge_registered(reactor, &checkpoint))
 		return;
@@ -896,7 +898,7 @@ static void
 register_async(FunctionCallInfo fcinfo, const char *name)
 {
 	GoesReactor *reactor = requested_reactor(fcinfo, GOES_ASYNC);
-	GoesSignature signature = event_signature();
+	GoesSignature signature = goes_reactor_signature(GOES_FORM_EVENT, InvalidOid);
 	Oid			function = goes_function_find(name, &signature, "async reactor");
 	Oid			owner = function_owner(function);
 
@@ -908,6 +910,7 @@ register_async(FunctionCallInfo fcinfo, const char *name)
 				 errdetail("It owns function %s, as which the async reactor would run.",
 						   goes_function_spell(name, &signature))));
 	check_may_connect(owner);
+	reactor->form = GOES_FORM_EVENT;
 	reactor->name = goes_function_qualified_name(function);
 	register_waiting(fcinfo, reactor, owner);
 }
@@ -981,7 +984,7 @@ find_reactor(const char *name)
 
 	if (reactor != NULL)
 		return reactor;
-	candidate = goes_function_candidates(goes_parse_qualified_name(name));
+	candidate = goes_function_candidates(goes_function_parse_name(name));
 	for (; candidate != NULL && reactor == NULL; candidate = candidate->next)
 		reactor = goes_reactor_read(goes_function_qualified_name(candidate->oid));
 	if (reactor == NULL)
@@ -997,7 +1000,7 @@ static void
 check_may_manage(const GoesReactor *reactor)
 {
 	List	   *targets = find_targets(reactor);
-	Oid			owner = reactor_owner(reactor, targets);
+	Oid			owner = reactor_owner(reactor);
 	ListCell   *cell;
 
 	if (OidIsValid(owner) && has_privs_of_role(GetUserId(), owner))

@@ -10,6 +10,7 @@
 
 #include "postgres.h"
 
+#include "function.h"
 #include "nodes/pg_list.h"
 #include "pattern.h"
 
@@ -20,17 +21,28 @@ typedef enum GoesMode
 	GOES_OUTSIDE
 } GoesMode;
 
+/* How the function of a reactor is called */
+typedef enum GoesForm
+{
+	GOES_FORM_NONE,				/* outside: no function */
+	GOES_FORM_EVENT,			/* (goes_event) */
+	GOES_FORM_AGGREGATE,		/* (aggregate, goes_event) */
+	GOES_FORM_TRIGGER			/* () RETURNS trigger */
+} GoesForm;
+
 /* A row of goes.reactors */
 typedef struct GoesReactor
 {
 	char	   *name;
 	GoesMode	mode;
+	GoesForm	form;
 	bool		active;
 	Oid			owner;			/* of an outside reactor, else InvalidOid */
 	int			npatterns;
 	GoesPattern *patterns;
 } GoesReactor;
 
+extern GoesSignature goes_reactor_signature(GoesForm form, Oid rowtype);
 extern GoesReactor *goes_reactor_read(const char *name);
 extern List *goes_reactors_read(void);
 extern void goes_reactor_attach_all(const char *type, Oid relation, Oid events);

@@ -467,28 +467,31 @@ goes_aggregate_type_of_relation(Oid relation)
 	return name;
 }
 
-/*
- * goes_find_event_type
- *		The event of that action and version, or NULL; version 0: the latest.
- */
+/* goes_find_event_type: the event of that action and version, or NULL. */
 GoesEventType *
 goes_find_event_type(const GoesAggregateType *type, const char *action,
 					 int32 version)
 {
-	GoesEventType *latest = NULL;
-
 	for (int i = 0; i < type->nevents; i++)
 	{
 		GoesEventType *event = &type->event_types[i];
 
-		if (strcmp(event->action, action) == 0)
-		{
-			if (event->version == version)
-				return event;
-			latest = event;
-		}
+		if (event->version == version && strcmp(event->action, action) == 0)
+			return event;
 	}
-	return version == 0 ? latest : NULL;
+	return NULL;
+}
+
+/* goes_latest_event_type: the event of that action with the greatest version. */
+GoesEventType *
+goes_latest_event_type(const GoesAggregateType *type, const char *action)
+{
+	for (int i = type->nevents - 1; i >= 0; i--)
+	{
+		if (strcmp(type->event_types[i].action, action) == 0)
+			return &type->event_types[i];
+	}
+	return NULL;
 }
 
 static int

@@ -84,6 +84,8 @@ extern char *goes_aggregate_type_of_relation(Oid relation);
 extern bool goes_aggregate_type_is_valid(const GoesAggregateType *type);
 extern GoesEventType *goes_find_event_type(const GoesAggregateType *type,
 										   const char *action, int32 version);
+extern GoesEventType *goes_latest_event_type(const GoesAggregateType *type,
+											 const char *action);
 extern GoesCommandType *goes_find_command_type(const GoesAggregateType *type,
 											   const char *command);
 
