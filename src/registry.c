@@ -47,7 +47,15 @@ static Oid	registry_relation = InvalidOid; /* goes.aggregate_types */
 static GoesObjects objects;
 static bool objects_valid = false;
 
-/* A relation changed; InvalidOid: maybe any did.  Only sets flags. */
+/* Forget all that is known.  Only sets flags. */
+static void
+registry_changed(void)
+{
+	generation++;
+	objects_valid = false;
+}
+
+/* A relation changed; InvalidOid: maybe any did. */
 static void
 relation_changed(Datum arg, Oid relation)
 {
@@ -56,8 +64,7 @@ relation_changed(Datum arg, Oid relation)
 
 	if (relation == InvalidOid || relation == registry_relation)
 	{
-		generation++;
-		objects_valid = false;
+		registry_changed();
 		return;
 	}
 	if (cache == NULL)
@@ -71,11 +78,19 @@ relation_changed(Datum arg, Oid relation)
 	}
 }
 
+/* A schema was renamed, perhaps: the text of prepared statements names it. */
+static void
+schema_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	registry_changed();
+}
+
 /* goes_registry_init: to be called once in a process. */
 void
 goes_registry_init(void)
 {
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, schema_changed, (Datum) 0);
 }
 
 /* goes_registry_generation: changes whenever the registry did. */

@@ -44,7 +44,7 @@ BEGIN
             at_table = TABLE_NAME, reason = CONSTRAINT_NAME;
     END;
     RAISE INFO '%: %', state, message
-        || coalesce(E'\nDETAIL:  ' || nullif(detail, ''), '')
+        || coalesce(E'\nDETAIL:  ' || nullif(regexp_replace(detail, '^Failing row contains .*', 'Failing row contains ...'), ''), '')
         || coalesce(E'\nHINT:  ' || nullif(hint, ''), '')
         || coalesce(E'\nTABLE:  ' || nullif(concat_ws('.', nullif(at_schema, ''), nullif(at_table, '')), ''), '')
         || coalesce(E'\nREASON:  ' || nullif(reason, ''), '')
