@@ -14,10 +14,12 @@
 #include "event.h"
 #include "miscadmin.h"
 #include "pgtime.h"
+#include "relation.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "uuid.h"
 #include "utils/timestamp.h"
 
 #define MERGE "goes_merge"
@@ -120,9 +122,13 @@ merge(GoesAggregateType *type, GoesEventType *event_type, GoesState *state,
 	if (!JB_ROOT_IS_OBJECT(event->data))
 		ereport(ERROR,
 				(errcode(ERRCODE_GOES_NOT_APPLICABLE),
-				 errmsg("the data of event %s.%s is not a JSON object",
-						type->name, event->action),
-				 errhint("goes_merge needs an object; register a calculator function for other data.")));
+				 errmsg("the data of event %s.%s.%d is not a JSON object",
+						type->name, event->action, event->event_version),
+				 errdetail("The event is version " INT64_FORMAT " of aggregate %s.",
+						   event->aggregate_version,
+						   goes_uuid_string(&event->aggregate_id)),
+				 errhint("goes_merge needs an object; register a calculator function for other data."),
+				 goes_errtable(type->relation)));
 	if (event_type->function == NULL)
 	{
 		GoesSignature signature = {
@@ -169,10 +175,12 @@ call_function(GoesAggregateType *type, GoesEventType *event_type,
 		ereport(ERROR,
 				(errcode(ERRCODE_GOES_NOT_APPLICABLE),
 				 errmsg("calculator %s returned NULL", event_type->calculator),
-				 errdetail("The event is %s.%s.%d, version " INT64_FORMAT " of its aggregate.",
+				 errdetail("The event is %s.%s.%d, version " INT64_FORMAT " of aggregate %s.",
 						   type->name, event->action, event->event_version,
-						   event->aggregate_version),
-				 errhint("A calculator returns the aggregate, unchanged if need be.")));
+						   event->aggregate_version,
+						   goes_uuid_string(&event->aggregate_id)),
+				 errhint("A calculator returns the aggregate, unchanged if need be."),
+				 goes_errtable(type->relation)));
 	goes_state_from_datum(state, result);
 }
 
@@ -262,7 +270,11 @@ goes_calculate(GoesAggregateType *type, GoesState *state, const GoesEvent *event
 				(errcode(ERRCODE_GOES_NOT_APPLICABLE),
 				 errmsg("event %s.%s.%d is not registered", type->name,
 						event->action, event->event_version),
-				 errhint("Register it with goes_register_event.")));
+				 errdetail("It is version " INT64_FORMAT " of aggregate %s.",
+						   event->aggregate_version,
+						   goes_uuid_string(&event->aggregate_id)),
+				 errhint("Register it with goes_register_event."),
+				 goes_errtable(type->relation)));
 	run_calculator(type, event_type, state, event);
 	set_base_columns(type->layout, state, event);
 	goes_state_conform(type->layout, state);

@@ -16,6 +16,7 @@
 #include "errors.h"
 #include "executor/spi.h"
 #include "registry.h"
+#include "relation.h"
 #include "role.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -38,7 +39,7 @@ run_as_owner(SPIPlanPtr *plan, const char *sql, int nargs, const Oid *argtypes,
 
 /* What it was used for may be nothing that this caller is to know. */
 static void
-report_reuse(const GoesCommand *command)
+report_reuse(const GoesCommand *command, Oid aggregate_table)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_GOES_COMMAND_ID_REUSED),
@@ -48,12 +49,14 @@ report_reuse(const GoesCommand *command)
 					   command->name,
 					   command->has_aggregate_id ?
 					   goes_uuid_string(&command->aggregate_id) : "(none)"),
-			 errhint("Give each command an id of its own.")));
+			 errhint("Give each command an id of its own."),
+			 goes_errtable(aggregate_table)));
 }
 
 /* The outcome of the command that claimed the id first. */
 static void
-read_outcome(const GoesCommand *command, GoesOutcome *outcome)
+read_outcome(const GoesCommand *command, Oid aggregate_table,
+			 GoesOutcome *outcome)
 {
 	static SPIPlanPtr plan = NULL;
 	static const Oid argtype = UUIDOID;
@@ -75,13 +78,14 @@ read_outcome(const GoesCommand *command, GoesOutcome *outcome)
 	if (strcmp(TextDatumGetCString(values[0]), command->name) != 0 ||
 		(given != NULL) != command->has_aggregate_id ||
 		(given != NULL && !goes_uuid_equal(given, &command->aggregate_id)))
-		report_reuse(command);
+		report_reuse(command, aggregate_table);
 	if (nulls[2])
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("command id %s is being used by this transaction",
 						goes_uuid_string(&command->command_id)),
-				 errhint("A command cannot execute itself.")));
+				 errhint("A command cannot execute itself."),
+				 goes_errtable(aggregate_table)));
 	outcome->aggregate_id = *DatumGetUUIDP(values[2]);
 	outcome->position = nulls[3] ? 0 : DatumGetInt64(values[3]);
 }
@@ -90,10 +94,12 @@ read_outcome(const GoesCommand *command, GoesOutcome *outcome)
  * goes_claim
  *		Claim the command's id, waiting for a transaction that has it.  Returns
  *		false, and the outcome, if the command has run before; OG010 if the id
- *		was used for another one.  The caller is connected to SPI.
+ *		was used for another one.  aggregate_table is for the error's fields.
+ *		The caller is connected to SPI.
  */
 bool
-goes_claim(const GoesCommand *command, GoesOutcome *outcome)
+goes_claim(const GoesCommand *command, Oid aggregate_table,
+		   GoesOutcome *outcome)
 {
 	static SPIPlanPtr plan = NULL;
 	static const Oid argtypes[] = {UUIDOID, TEXTOID, UUIDOID, TIMESTAMPTZOID};
@@ -111,7 +117,7 @@ goes_claim(const GoesCommand *command, GoesOutcome *outcome)
 					 " VALUES ($1, $2, $3, $4) ON CONFLICT (command_id) DO NOTHING",
 					 goes_lengthof(argtypes), argtypes, args, nulls) > 0)
 		return true;
-	read_outcome(command, outcome);
+	read_outcome(command, aggregate_table, outcome);
 	return false;
 }
 

@@ -18,7 +18,8 @@ typedef struct GoesOutcome
 	int64		position;		/* of its event; 0: nothing happened */
 } GoesOutcome;
 
-extern bool goes_claim(const GoesCommand *command, GoesOutcome *outcome);
+extern bool goes_claim(const GoesCommand *command, Oid aggregate_table,
+					   GoesOutcome *outcome);
 extern void goes_claim_settle(const GoesCommand *command,
 							  const pg_uuid_t *aggregate_id, int64 position);
 

@@ -146,8 +146,8 @@ set_defaults(GoesCommand *command)
 
 /*
  * goes_command_parse
- *		Parse a command document, with its defaults filled in.  What is wrong is
- *		22023 with the key named.
+ *		Parse a command document (NULL: something that is no container), with its
+ *		defaults filled in.  What is wrong is 22023 with the key named.
  */
 GoesCommand *
 goes_command_parse(JsonbContainer *document)
@@ -158,7 +158,7 @@ goes_command_parse(JsonbContainer *document)
 	JsonbValue	value;
 	char	   *key = NULL;
 
-	if (!JsonContainerIsObject(document))
+	if (document == NULL || !JsonContainerIsObject(document))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a command must be a JSON object"),

@@ -125,9 +125,10 @@ report_trigger(Relation events, const GoesEvent *event, const char *what)
 			(errcode(ERRCODE_GOES_NOT_APPLICABLE),
 			 errmsg("a trigger of table \"%s\" %s the event that goes wrote",
 					RelationGetRelationName(events), what),
-			 errdetail("The event is %s.%s.%d, version " INT64_FORMAT " of its aggregate.",
+			 errdetail("The event is %s.%s.%d, version " INT64_FORMAT " of aggregate %s.",
 					   event->aggregate_type, event->action,
-					   event->event_version, event->aggregate_version),
+					   event->event_version, event->aggregate_version,
+					   goes_uuid_string(&event->aggregate_id)),
 			 errhint("A BEFORE trigger may only look at an event or raise an error."),
 			 errtable(events)));
 }

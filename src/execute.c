@@ -25,6 +25,7 @@
 #include "metadata.h"
 #include "miscadmin.h"
 #include "position.h"
+#include "relation.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -59,13 +60,14 @@ goes_current_execution(void)
  */
 
 static void
-report_unknown(const char *name, const char *detail)
+report_unknown(const GoesExecution *execution, const char *detail)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_GOES_UNKNOWN),
-			 errmsg("command \"%s\" is not registered", name),
+			 errmsg("command \"%s\" is not registered", execution->command->name),
 			 errdetail_internal("%s", detail),
-			 errhint("Commands are named <aggregate type>.<command>; register them with goes_register_command.")));
+			 errhint("Commands are named <aggregate type>.<command>; register them with goes_register_command."),
+			 execution->type ? goes_errtable(execution->type->relation) : 0));
 }
 
 /* Open a type's table; it may have been dropped behind the registry's back. */
@@ -105,8 +107,8 @@ open_type(GoesExecution *execution, const char *type_name)
 		GoesAggregateType *type = goes_find_aggregate_type(type_name);
 
 		if (type == NULL)
-			report_unknown(execution->command->name,
-						   psprintf("There is no aggregate type \"%s\".", type_name));
+			report_unknown(execution, psprintf("There is no aggregate type \"%s\".",
+											   type_name));
 		execution->type = type;
 		execution->aggregate = open_table(type->relation, type);
 		execution->events = open_table(type->events, type);
@@ -129,6 +131,23 @@ check_privileges(Relation relation, AclMode needed)
 					   RelationGetRelationName(relation));
 }
 
+/* goes_execute(NULL::users, ...) is for commands of users. */
+static void
+check_row_type(const GoesExecution *execution)
+{
+	char	   *rowtype = format_type_be(execution->type->rowtype);
+
+	if (OidIsValid(execution->returns) &&
+		execution->returns != execution->type->rowtype)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("command %s returns %s, not %s",
+						execution->command->name, rowtype,
+						format_type_be(execution->returns)),
+				 errhint("Call goes_execute(NULL::%s, ...).", rowtype),
+				 errtable(execution->aggregate)));
+}
+
 static void
 look_up_command(GoesExecution *execution)
 {
@@ -136,15 +155,16 @@ look_up_command(GoesExecution *execution)
 	const char *dot = strchr(name, '.');
 
 	if (dot == NULL)
-		report_unknown(name, "The name of an aggregate type is missing.");
+		report_unknown(execution, "The name of an aggregate type is missing.");
 	open_type(execution, pnstrdup(name, dot - name));
 	/* Before anything is done or told, such as a command's first outcome */
 	check_privileges(execution->aggregate, ACL_SELECT | ACL_INSERT | ACL_UPDATE);
 	check_privileges(execution->events, ACL_INSERT);
 	execution->command_type = goes_find_command_type(execution->type, dot + 1);
 	if (execution->command_type == NULL)
-		report_unknown(name, psprintf("Aggregate type \"%s\" has no command of that name.",
-									  execution->type->name));
+		report_unknown(execution, psprintf("Aggregate type \"%s\" has no command of that name.",
+										   execution->type->name));
+	check_row_type(execution);
 }
 
 /* Without an id in the command, a new aggregate gets one. */
@@ -200,7 +220,7 @@ check_target(const GoesExecution *execution)
 
 static void
 report_version(const GoesExecution *execution, const char *problem,
-			   int64 expected, int64 found)
+			   int64 expected, int64 found, const char *hint)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_GOES_VERSION_CONFLICT),
@@ -208,7 +228,7 @@ report_version(const GoesExecution *execution, const char *problem,
 					goes_uuid_string(&execution->command->aggregate_id), problem),
 			 errdetail("Expected version " INT64_FORMAT ", found version " INT64_FORMAT ".",
 					   expected, found),
-			 errhint("Read the aggregate again and decide anew."),
+			 errhint("%s", hint),
 			 errtable(execution->aggregate)));
 }
 
@@ -220,7 +240,8 @@ check_expected_version(const GoesExecution *execution)
 	if (command->has_expected_version &&
 		command->expected_version != execution->state->version)
 		report_version(execution, "has another version than expected",
-					   command->expected_version, execution->state->version);
+					   command->expected_version, execution->state->version,
+					   "Read the aggregate again and decide anew.");
 }
 
 static void
@@ -273,6 +294,9 @@ take_event_data(const GoesExecution *execution, Datum composite, EventData *buil
 				(errcode(ERRCODE_GOES_NOT_APPLICABLE),
 				 errmsg("build function of command %s returned an event without action",
 						execution->command->name),
+				 errdetail("The aggregate is %s.",
+						   goes_uuid_string(&execution->state->id)),
+				 errhint("Return goes_event_data('action', data), or NULL if nothing happened."),
 				 errtable(execution->aggregate)));
 	built->action = TextDatumGetCString(values[0]);
 	built->has_version = !nulls[1];
@@ -320,7 +344,8 @@ check_not_moved(const GoesExecution *execution)
 							  &execution->state->id, GOES_LOAD_READ);
 	if (now->version != execution->state->version)
 		report_version(execution, "was changed by its own validate or build function",
-					   execution->state->version, now->version);
+					   execution->state->version, now->version,
+					   "Execute the other command in a reactor, or outside of this command.");
 }
 
 /* The registered version of the event: the one that was built, or the latest. */
@@ -416,7 +441,8 @@ store(GoesExecution *execution)
 			return false;
 		case GOES_MOVED:
 			report_version(execution, "was changed while its command ran",
-						   state->version, state->version + 1);
+						   state->version, state->version + 1,
+						   "Execute the other command in a reactor, or outside of this command.");
 			break;
 		case GOES_STORED:
 			break;
@@ -499,7 +525,7 @@ execute_command(GoesExecution *execution)
 
 	look_up_command(execution);
 	if (command->has_command_id && !execution->claimed &&
-		!goes_claim(command, &outcome))
+		!goes_claim(command, execution->type->relation, &outcome))
 	{
 		repeat_outcome(execution, &outcome);
 		return;
@@ -596,12 +622,12 @@ run(GoesExecution *execution)
  */
 
 static Jsonb *
-document_arg(FunctionCallInfo fcinfo, int n)
+document_arg(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	if (PG_ARGISNULL(n))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("the command must not be null")));
+				 errmsg("argument \"%s\" must not be null", name)));
 	return PG_GETARG_JSONB_P(n);
 }
 
@@ -646,7 +672,7 @@ Datum
 goes_execute(PG_FUNCTION_ARGS)
 {
 	return execute_and_return(fcinfo,
-							  goes_command_parse(&document_arg(fcinfo, 0)->root));
+							  goes_command_parse(&document_arg(fcinfo, 0, "command")->root));
 }
 
 PG_FUNCTION_INFO_V1(goes_do);
@@ -660,23 +686,6 @@ Datum
 goes_do(PG_FUNCTION_ARGS)
 {
 	return execute_and_return(fcinfo, goes_command_from_args(fcinfo));
-}
-
-/* The row type of the first argument must be that of the aggregate. */
-static void
-check_row_type(FunctionCallInfo fcinfo, const GoesExecution *execution)
-{
-	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, 0);
-
-	if (type != execution->type->rowtype)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("command %s returns %s, not %s",
-						execution->command->name,
-						format_type_be(execution->type->rowtype),
-						format_type_be(type)),
-				 errhint("Call goes_execute(NULL::%s, ...).",
-						 format_type_be(execution->type->rowtype))));
 }
 
 PG_FUNCTION_INFO_V1(goes_execute_returning);
@@ -696,10 +705,10 @@ goes_execute_returning(PG_FUNCTION_ARGS)
 	Relation	aggregate;
 	Datum		result = (Datum) 0;
 
-	execution.command = goes_command_parse(&document_arg(fcinfo, 1)->root);
+	execution.command = goes_command_parse(&document_arg(fcinfo, 1, "command")->root);
+	execution.returns = get_fn_expr_argtype(fcinfo->flinfo, 0);
 	SPI_connect();
 	run(&execution);
-	check_row_type(fcinfo, &execution);
 	aggregate = table_open(execution.type->relation, NoLock);
 	state = goes_aggregate_load(execution.type, aggregate, &execution.state->id,
 								GOES_LOAD_READ);
@@ -760,11 +769,8 @@ parse_all(Batch *batch, Jsonb *document)
 	{
 		if (token != WJB_ELEM)
 			continue;
-		if (value.type != jbvBinary)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("a command must be a JSON object")));
-		batch->executions[batch->at].command = goes_command_parse(value.val.binary.data);
+		batch->executions[batch->at].command = goes_command_parse(value.type == jbvBinary ?
+																	 value.val.binary.data : NULL);
 		batch->at++;
 	}
 }
@@ -818,7 +824,8 @@ claim_all(Batch *batch)
 									 &claims[i - 1]->command->command_id))
 			continue;
 		SPI_connect();
-		claims[i]->claimed = goes_claim(command, &outcome);
+		claims[i]->claimed = goes_claim(command, claims[i]->type->relation,
+										&outcome);
 		SPI_finish();
 	}
 	pfree(claims);
@@ -854,6 +861,14 @@ look_up_all(Batch *batch)
 	}
 }
 
+/* The time of a batch that begins now; inside another one it is that one's. */
+static TimestampTz
+batch_time(void)
+{
+	return current != NULL && current->common_time != 0 ?
+		current->common_time : GetCurrentTimestamp();
+}
+
 /*
  * Lock all aggregates that are named, by type and id, so that opposite
  * transfers do not deadlock.  Returns a time that is not before any of theirs.
@@ -878,7 +893,7 @@ lock_all(Batch *batch)
 			latest = Max(latest, lock_aggregate(named[i]));
 	}
 	pfree(named);
-	return Max(latest, GetCurrentTimestamp());
+	return Max(latest, batch_time());
 }
 
 static void
@@ -918,7 +933,7 @@ PG_FUNCTION_INFO_V1(goes_execute_many);
 Datum
 goes_execute_many(PG_FUNCTION_ARGS)
 {
-	Jsonb	   *document = document_arg(fcinfo, 0);
+	Jsonb	   *document = document_arg(fcinfo, 0, "commands");
 	Batch		batch = {0};
 	ErrorContextCallback context = {
 		.previous = error_context_stack,

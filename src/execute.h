@@ -31,6 +31,8 @@ typedef struct GoesExecution
 	int			depth;			/* 1: not nested */
 	GoesStage	stage;
 	GoesCommand *command;
+	Oid			returns;		/* row type that the caller asks for, or
+								 * InvalidOid */
 	GoesAggregateType *type;
 	GoesCommandType *command_type;
 	Relation	aggregate;

@@ -75,6 +75,25 @@ goes_relation_name(Oid relation)
 									  get_rel_name(relation));
 }
 
+/*
+ * goes_errtable
+ *		errtable() for a table that need not be open: sets the schema and table
+ *		fields of the error.
+ */
+int
+goes_errtable(Oid relation)
+{
+	char	   *name = get_rel_name(relation);
+
+	if (name != NULL)
+	{
+		err_generic_string(PG_DIAG_SCHEMA_NAME,
+						   get_namespace_name(get_rel_namespace(relation)));
+		err_generic_string(PG_DIAG_TABLE_NAME, name);
+	}
+	return 0;
+}
+
 /* goes_relation_owner: the role that owns the relation, which must exist. */
 Oid
 goes_relation_owner(Oid relation)

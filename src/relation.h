@@ -26,6 +26,7 @@ extern char *goes_missing_columns(Relation relation,
 								  const GoesRequiredColumn *columns,
 								  int ncolumns);
 extern char *goes_relation_name(Oid relation);
+extern int	goes_errtable(Oid relation);
 extern Oid	goes_relation_owner(Oid relation);
 extern void goes_check_owner(Oid relation);
 extern void goes_run_ddl(const char *sql);

@@ -50,7 +50,7 @@ BEGIN
         || coalesce(E'\nREASON:  ' || nullif(reason, ''), '')
         || coalesce((SELECT E'\nCONTEXT:  ' || string_agg(line, E'\n' ORDER BY n)
                      FROM regexp_split_to_table(context, '\n') WITH ORDINALITY l (line, n)
-                     WHERE line ~ '^(goes|command) '), '');
+                     WHERE line ~ '^(goes|command|setting) '), '');
 END
 $$;
 \set ECHO all
