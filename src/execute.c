@@ -25,7 +25,11 @@
 #include "metadata.h"
 #include "miscadmin.h"
 #include "position.h"
+<<<<<<< HEAD
 #include "relation.h"
+=======
+#include "upcaster.h"
+>>>>>>> ee687b0 (Upcasters)
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -408,7 +412,8 @@ static void
 calculate(GoesExecution *execution)
 {
 	execution->stage = GOES_STAGE_CALCULATE;
-	goes_calculate(execution->type, execution->state, execution->event);
+	execution->seen = goes_upcast(execution->type, execution->event);
+	goes_calculate(execution->type, execution->state, execution->seen);
 }
 
 /* Tell the commands around this one that it wrote its aggregate. */
@@ -514,6 +519,7 @@ repeat_outcome(GoesExecution *execution, const GoesOutcome *outcome)
 		report_aggregate(execution, ERRCODE_GOES_NOT_FOUND, "does not exist", NULL);
 	execution->event = goes_event_read(execution->type, execution->events,
 									   outcome->position);
+	execution->seen = goes_upcast(execution->type, execution->event);
 }
 
 static void
@@ -643,7 +649,7 @@ execute_to_jsonb(GoesExecution *execution)
 	if (execution->event != NULL)
 	{
 		MemoryContextSwitchTo(context);
-		result = goes_event_to_jsonb(execution->event);
+		result = goes_event_to_jsonb(execution->seen);
 	}
 	SPI_finish();
 	return result;

@@ -58,6 +58,21 @@ goes_text_arg(FunctionCallInfo fcinfo, int n, const char *name)
 	return text_to_cstring(PG_GETARG_TEXT_PP(n));
 }
 
+/* goes_version_arg: a version of an event: not NULL (22004), from 1 (22023). */
+int32
+goes_version_arg(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" must not be null", name)));
+	if (PG_GETARG_INT32(n) < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be at least 1", name)));
+	return PG_GETARG_INT32(n);
+}
+
 static char *
 optional_text_arg(FunctionCallInfo fcinfo, int n)
 {
@@ -75,9 +90,12 @@ goes_lock_registry(void)
 					   ShareUpdateExclusiveLock);
 }
 
-/* The registered type, which the current user must own. */
-static GoesAggregateType *
-own_type(const char *name)
+/*
+ * goes_own_type
+ *		The registered type (OG008), which the current user must own (42501).
+ */
+GoesAggregateType *
+goes_own_type(const char *name)
 {
 	GoesAggregateType *type = goes_get_aggregate_type(name);
 
@@ -515,6 +533,8 @@ goes_forget_type(const char *type_name)
 	}
 	delete_rows("DELETE FROM goes.command_types"
 				" WHERE aggregate_type OPERATOR(pg_catalog.=) $1", type_name);
+	delete_rows("DELETE FROM goes.upcasters"
+				" WHERE aggregate_type OPERATOR(pg_catalog.=) $1", type_name);
 	delete_rows("DELETE FROM goes.event_types"
 				" WHERE aggregate_type OPERATOR(pg_catalog.=) $1", type_name);
 	delete_rows("DELETE FROM goes.aggregate_types"
@@ -533,7 +553,7 @@ goes_unregister_aggregate(PG_FUNCTION_ARGS)
 	char	   *type = goes_text_arg(fcinfo, 0, "type");
 
 	SPI_connect();
-	(void) own_type(type);
+	(void) goes_own_type(type);
 	goes_lock_registry();
 	goes_forget_type(type);
 	SPI_finish();
@@ -560,19 +580,6 @@ resolve_calculator(const GoesAggregateType *type, char *calculator)
 														   "calculator"));
 }
 
-static int32
-version_arg(FunctionCallInfo fcinfo, int n)
-{
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be null", "event_version")));
-	if (PG_GETARG_INT32(n) < 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("event_version must be at least 1")));
-	return PG_GETARG_INT32(n);
-}
 
 static void
 write_event_type(const char *type, const char *action, int32 version,
@@ -605,13 +612,13 @@ goes_register_event(PG_FUNCTION_ARGS)
 {
 	char	   *type_name = goes_text_arg(fcinfo, 0, "aggregate_type");
 	char	   *action = goes_text_arg(fcinfo, 1, "action");
-	int32		version = version_arg(fcinfo, 2);
+	int32		version = goes_version_arg(fcinfo, 2, "event_version");
 	char	   *calculator = optional_text_arg(fcinfo, 3);
 	GoesAggregateType *type;
 	GoesEventType *registered;
 
 	goes_check_name("event", action);
-	type = own_type(type_name);
+	type = goes_own_type(type_name);
 	calculator = resolve_calculator(type, calculator);
 	registered = goes_find_event_type(type, action, version);
 	if (registered != NULL && same_string(registered->calculator, calculator))
@@ -674,8 +681,8 @@ goes_unregister_event(PG_FUNCTION_ARGS)
 {
 	char	   *type_name = goes_text_arg(fcinfo, 0, "aggregate_type");
 	char	   *action = goes_text_arg(fcinfo, 1, "action");
-	int32		version = version_arg(fcinfo, 2);
-	GoesAggregateType *type = own_type(type_name);
+	int32		version = goes_version_arg(fcinfo, 2, "event_version");
+	GoesAggregateType *type = goes_own_type(type_name);
 
 	if (goes_find_event_type(type, action, version) == NULL)
 		ereport(ERROR,
@@ -807,7 +814,7 @@ goes_register_command(PG_FUNCTION_ARGS)
 	GoesAggregateType *type;
 
 	goes_check_name("command", request.name);
-	type = own_type(request.type);
+	type = goes_own_type(request.type);
 	check_request(&request, type);
 	request.build = resolve_command_function(type, request.build,
 											 goes_objects()->event_data_type,
@@ -847,7 +854,7 @@ goes_unregister_command(PG_FUNCTION_ARGS)
 {
 	char	   *type_name = goes_text_arg(fcinfo, 0, "aggregate_type");
 	char	   *command = goes_text_arg(fcinfo, 1, "command");
-	GoesAggregateType *type = own_type(type_name);
+	GoesAggregateType *type = goes_own_type(type_name);
 
 	if (goes_find_command_type(type, command) == NULL)
 		ereport(ERROR,
