@@ -14,7 +14,11 @@
 #include "event.h"
 #include "relation.h"
 #include "settings.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
+#include "uuid.h"
 
 #define MERGE "goes_merge"
 #define C_PREFIX "c:"
@@ -216,9 +220,8 @@ set_base_columns(const GoesLayout *layout, GoesState *state,
 	set_column(state, layout->id, UUIDPGetDatum(&state->id));
 	set_column(state, layout->version, Int64GetDatum(event->aggregate_version));
 	set_column(state, layout->created_at,
-			   event->aggregate_version == 1 ?
-			   TimestampTzGetDatum(event->recorded_at) :
-			   state->loaded[layout->created_at - 1]);
+			   TimestampTzGetDatum(event->aggregate_version == 1 ?
+								   event->recorded_at : state->created_at));
 	set_column(state, layout->updated_at, TimestampTzGetDatum(event->recorded_at));
 }
 

@@ -25,11 +25,8 @@
 #include "metadata.h"
 #include "miscadmin.h"
 #include "position.h"
-<<<<<<< HEAD
 #include "relation.h"
-=======
 #include "upcaster.h"
->>>>>>> ee687b0 (Upcasters)
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
