@@ -64,12 +64,15 @@ goes_missing_base_columns(Relation relation)
 
 /*
  * goes_has_unique_id
- *		Is there a unique index on the id alone, for ON CONFLICT (id)?
+ *		Is there a unique index on the id alone, for ON CONFLICT (id)?  That takes
+ *		offence at a deferrable one even beside another.
  */
 bool
 goes_has_unique_id(Relation relation)
 {
 	AttrNumber	id = SPI_fnumber(RelationGetDescr(relation), "id");
+	bool		immediate = false;
+	bool		deferrable = false;
 	ListCell   *cell;
 
 	foreach(cell, RelationGetIndexList(relation))
@@ -77,16 +80,17 @@ goes_has_unique_id(Relation relation)
 		HeapTuple	tuple = SearchSysCache1(INDEXRELID,
 											ObjectIdGetDatum(lfirst_oid(cell)));
 		Form_pg_index index = (Form_pg_index) GETSTRUCT(tuple);
-		bool		found = index->indisunique && index->indimmediate &&
-			index->indisvalid && index->indnkeyatts == 1 &&
-			index->indkey.values[0] == id &&
-			heap_attisnull(tuple, Anum_pg_index_indpred, NULL);
 
+		if (index->indisunique && index->indisvalid &&
+			index->indnkeyatts == 1 && index->indkey.values[0] == id &&
+			heap_attisnull(tuple, Anum_pg_index_indpred, NULL))
+		{
+			immediate |= index->indimmediate;
+			deferrable |= !index->indimmediate;
+		}
 		ReleaseSysCache(tuple);
-		if (found)
-			return true;
 	}
-	return false;
+	return immediate && !deferrable;
 }
 
 /* ---------------------------------------------------------------------------

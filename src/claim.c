@@ -45,10 +45,11 @@ report_reuse(const GoesCommand *command, Oid aggregate_table)
 			(errcode(ERRCODE_GOES_COMMAND_ID_REUSED),
 			 errmsg("command id %s was used for another command",
 					goes_uuid_string(&command->command_id)),
-			 errdetail("Now it is given with command %s and aggregate id %s; one of them was another.",
+			 errdetail("The id belongs to another command or aggregate than \"%s\" for %s.",
 					   command->name,
 					   command->has_aggregate_id ?
-					   goes_uuid_string(&command->aggregate_id) : "(none)"),
+					   psprintf("aggregate %s", goes_uuid_string(&command->aggregate_id)) :
+					   "a new aggregate"),
 			 errhint("Give each command an id of its own."),
 			 goes_errtable(aggregate_table)));
 }

@@ -660,14 +660,14 @@ drop_reference(const Reference *reference, bool cascade)
 		case REFERENCE_BUILD:
 		case REFERENCE_VALIDATE:
 			if (!cascade)
-				report_in_use(what, psprintf("command %s.%s", reference->type,
+				report_in_use(what, psprintf("command \"%s.%s\"", reference->type,
 											 reference->item),
 							  "goes_unregister_command");
 			goes_forget_command(reference->type, reference->item);
 			break;
 		case REFERENCE_CALCULATOR:
 			if (!cascade)
-				report_in_use(what, psprintf("event %s.%s.%d", reference->type,
+				report_in_use(what, psprintf("event \"%s.%s.%d\"", reference->type,
 											 reference->item, reference->version),
 							  "goes_unregister_event");
 			goes_forget_event(reference->type, reference->item,
@@ -684,7 +684,7 @@ drop_reference(const Reference *reference, bool cascade)
 			break;
 		case REFERENCE_REACTOR:
 			if (!cascade)
-				report_in_use(what, psprintf("reactor %s", reference->function),
+				report_in_use(what, psprintf("reactor \"%s\"", reference->function),
 							  "goes_off");
 			goes_reactor_detach(goes_reactor_read(reference->function));
 			goes_reactor_delete(reference->function);

@@ -125,7 +125,7 @@ report_trigger(Relation events, const GoesEvent *event, const char *what)
 			(errcode(ERRCODE_GOES_NOT_APPLICABLE),
 			 errmsg("a trigger of table \"%s\" %s the event that goes wrote",
 					RelationGetRelationName(events), what),
-			 errdetail("The event is %s.%s.%d, version " INT64_FORMAT " of aggregate %s.",
+			 errdetail("The event is \"%s.%s.%d\", version " INT64_FORMAT " of aggregate %s.",
 					   event->aggregate_type, event->action,
 					   event->event_version, event->aggregate_version,
 					   goes_uuid_string(&event->aggregate_id)),
@@ -178,7 +178,7 @@ goes_event_context(void *arg)
 {
 	const GoesEvent *event = arg;
 
-	errcontext("goes event %s.%s.%d, version " INT64_FORMAT " of aggregate %s",
+	errcontext("goes event \"%s.%s.%d\", version " INT64_FORMAT " of aggregate %s",
 			   event->aggregate_type, event->action, event->event_version,
 			   event->aggregate_version, goes_uuid_string(&event->aggregate_id));
 }

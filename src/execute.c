@@ -142,7 +142,7 @@ check_row_type(const GoesExecution *execution)
 		execution->returns != execution->type->rowtype)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("command %s returns %s, not %s",
+				 errmsg("command \"%s\" returns %s, not %s",
 						execution->command->name, rowtype,
 						format_type_be(execution->returns)),
 				 errhint("Call goes_execute(NULL::%s, ...).", rowtype),
@@ -180,7 +180,7 @@ choose_aggregate_id(GoesExecution *execution)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("key \"aggregate_id\" of a command is missing"),
-				 errdetail("Command %s is for an existing aggregate.", command->name),
+				 errdetail("Command \"%s\" is for an existing aggregate.", command->name),
 				 errtable(execution->aggregate)));
 	goes_new_uuid(&command->aggregate_id);
 	command->has_aggregate_id = true;
@@ -197,9 +197,10 @@ report_aggregate(const GoesExecution *execution, int sqlstate,
 {
 	ereport(ERROR,
 			(errcode(sqlstate),
-			 errmsg("%s %s %s", execution->type->name,
-					goes_uuid_string(&execution->command->aggregate_id), problem),
-			 errdetail("The command is %s.", execution->command->name),
+			 errmsg("aggregate %s of type \"%s\" %s",
+					goes_uuid_string(&execution->command->aggregate_id),
+					execution->type->name, problem),
+			 errdetail("The command is \"%s\".", execution->command->name),
 			 hint ? errhint("%s", hint) : 0,
 			 errtable(execution->aggregate)));
 }
@@ -225,8 +226,9 @@ report_version(const GoesExecution *execution, const char *problem,
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_GOES_VERSION_CONFLICT),
-			 errmsg("%s %s %s", execution->type->name,
-					goes_uuid_string(&execution->command->aggregate_id), problem),
+			 errmsg("aggregate %s of type \"%s\" %s",
+					goes_uuid_string(&execution->command->aggregate_id),
+					execution->type->name, problem),
 			 errdetail("Expected version " INT64_FORMAT ", found version " INT64_FORMAT ".",
 					   expected, found),
 			 errhint("%s", hint),
@@ -293,7 +295,7 @@ take_event_data(const GoesExecution *execution, Datum composite, EventData *buil
 	if (nulls[0])
 		ereport(ERROR,
 				(errcode(ERRCODE_GOES_NOT_APPLICABLE),
-				 errmsg("build function of command %s returned an event without action",
+				 errmsg("build function of command \"%s\" returned an event without action",
 						execution->command->name),
 				 errdetail("The aggregate is %s.",
 						   goes_uuid_string(&execution->state->id)),
@@ -361,11 +363,11 @@ registered_version(const GoesExecution *execution, const EventData *built)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOES_NOT_APPLICABLE),
 				 built->has_version ?
-				 errmsg("event %s.%s.%d is not registered", execution->type->name,
+				 errmsg("event \"%s.%s.%d\" is not registered", execution->type->name,
 						built->action, built->version) :
-				 errmsg("event %s.%s is not registered", execution->type->name,
+				 errmsg("event \"%s.%s\" is not registered", execution->type->name,
 						built->action),
-				 errdetail("Command %s built it.", execution->command->name),
+				 errdetail("Command \"%s\" built it.", execution->command->name),
 				 errhint("Register it with goes_register_event."),
 				 errtable(execution->aggregate)));
 	return event_type->version;
@@ -432,6 +434,7 @@ static bool
 store(GoesExecution *execution)
 {
 	GoesState  *state = execution->state;
+	GoesState  *now;
 
 	execution->stage = GOES_STAGE_STORE;
 	switch (goes_aggregate_store(execution->type, execution->aggregate, state))
@@ -442,8 +445,10 @@ store(GoesExecution *execution)
 								 "exists already", NULL);
 			return false;
 		case GOES_MOVED:
+			now = goes_aggregate_load(execution->type, execution->aggregate,
+									  &state->id, GOES_LOAD_READ);
 			report_version(execution, "was changed while its command ran",
-						   state->version, state->version + 1,
+						   state->version, now->version,
 						   "Execute the other command in a reactor, or outside of this command.");
 			break;
 		case GOES_STORED:
@@ -559,7 +564,7 @@ check_nesting(const GoesExecution *execution)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOES_NESTED_TOO_DEEP),
 				 errmsg("commands are nested too deep"),
-				 errdetail("Command %s would be at depth %d; the limit is %d.",
+				 errdetail("Command \"%s\" would be at depth %d; the limit is %d.",
 						   execution->command->name, execution->depth,
 						   goes_max_nesting),
 				 errhint("A reactor may be reacting to itself; otherwise raise goes.max_nesting."),
@@ -570,7 +575,7 @@ check_nesting(const GoesExecution *execution)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("a calculator cannot execute a command"),
-				 errdetail("Command %s was executed while an event of command %s was calculated.",
+				 errdetail("Command \"%s\" was executed while an event of command \"%s\" was calculated.",
 						   execution->command->name,
 						   execution->outer->command->name),
 				 errhint("Calculators run again on replay; execute commands in a reactor.")));
@@ -581,7 +586,7 @@ add_context(void *arg)
 {
 	const GoesExecution *execution = arg;
 
-	errcontext("goes command %s", execution->command->name);
+	errcontext("goes command \"%s\"", execution->command->name);
 }
 
 /*

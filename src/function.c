@@ -8,7 +8,7 @@
  * it if it can.  What the planner does depends on the role (who may execute
  * what is inlined), on the search path (under which the body is parsed) and on
  * the catalogs, so plans are kept by role and path, and forgotten when a
- * function, type, operator, schema, role or membership changes.
+ * function, type, relation, operator, schema, role or membership changes.
  *
  *-------------------------------------------------------------------------
  */
@@ -77,6 +77,17 @@ catalog_changed(Datum arg, int cacheid, uint32 hashvalue)
 	generation++;
 }
 
+/*
+ * Any relation: it may be a composite type, or a table whose row type is, that
+ * an expression has looked into.  Which ones it did is not known (functions keep
+ * what they found out), so take each change for one of those.
+ */
+static void
+relation_changed(Datum arg, Oid relation)
+{
+	generation++;
+}
+
 /* goes_function_init: to be called once in a process. */
 void
 goes_function_init(void)
@@ -87,6 +98,7 @@ goes_function_init(void)
 	CacheRegisterSyscacheCallback(NAMESPACEOID, catalog_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, catalog_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, catalog_changed, (Datum) 0);
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 }
 
 /*

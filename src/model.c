@@ -163,7 +163,7 @@ check_aggregate_table(Relation relation)
 	if (!goes_has_unique_id(relation))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-				 errmsg("table \"%s\" needs a primary key or unique constraint on column \"id\"",
+				 errmsg("table \"%s\" needs a primary key or unique constraint on column \"id\" that is not deferrable",
 						RelationGetRelationName(relation)),
 				 errhint("Create it with CREATE TABLE ... (LIKE goes_base_aggregate INCLUDING ALL, ...)."),
 				 errtable(relation)));
@@ -663,7 +663,7 @@ check_event_unused(const GoesAggregateType *type, const char *action,
 			same_string(type->command_types[i].event, action))
 			ereport(ERROR,
 					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-					 errmsg("cannot unregister event %s.%s because command %s makes it",
+					 errmsg("cannot unregister event \"%s.%s\" because command \"%s\" makes it",
 							type->name, action, type->command_types[i].full_name),
 					 errhint("Unregister the command first.")));
 	}
@@ -687,7 +687,7 @@ goes_unregister_event(PG_FUNCTION_ARGS)
 	if (goes_find_event_type(type, action, version) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOES_UNKNOWN),
-				 errmsg("event %s.%s.%d is not registered", type_name, action,
+				 errmsg("event \"%s.%s.%d\" is not registered", type_name, action,
 						version)));
 	check_event_unused(type, action, version);
 	SPI_connect();
@@ -739,14 +739,14 @@ check_request(const Request *request, const GoesAggregateType *type)
 	if (request->build == NULL && request->event == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("command %s.%s has neither a build function nor an event",
+				 errmsg("command \"%s.%s\" has neither a build function nor an event",
 						request->type, request->name),
 				 errhint("Give the action of its event as event => '...', or a build function.")));
 	if (request->event != NULL &&
 		goes_latest_event_type(type, request->event) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOES_UNKNOWN),
-				 errmsg("event %s.%s is not registered", request->type,
+				 errmsg("event \"%s.%s\" is not registered", request->type,
 						request->event),
 				 errhint("Register it with goes_register_event.")));
 }

@@ -255,7 +255,7 @@ call_reactor(const Binding *binding, const GoesExecution *execution,
 static void
 add_context(void *arg)
 {
-	errcontext("goes sync reactor %s", ((const Binding *) arg)->args[0]);
+	errcontext("goes sync reactor \"%s\"", ((const Binding *) arg)->args[0]);
 }
 
 static void

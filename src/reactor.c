@@ -351,7 +351,7 @@ find_sync_function(const char *name, List *targets, GoesForm *form)
 		if (OidIsValid(function) && OidIsValid(found))
 			ereport(ERROR,
 					(errcode(ERRCODE_AMBIGUOUS_FUNCTION),
-					 errmsg("sync reactor %s is not unique", name),
+					 errmsg("sync reactor \"%s\" is not unique", name),
 					 errdetail("There are functions with more than one of the argument lists that a sync reactor may have."),
 					 errhint("Rename all of them but one.")));
 		if (OidIsValid(function))
@@ -545,9 +545,9 @@ reaches(Oid owner, const GoesReactor *reactor, const Target *target)
 	if (has_privs_of_role(owner, goes_relation_owner(target->relation)))
 		return true;
 	ereport(NOTICE,
-			(errmsg("reactor %s does not react to events of aggregate type \"%s\"",
+			(errmsg("reactor \"%s\" does not react to events of aggregate type \"%s\"",
 					reactor->name, target->type),
-			 errdetail("Its owner %s is not a member of %s, the owner of table \"%s\".",
+			 errdetail("Its owner \"%s\" is not a member of \"%s\", the owner of table \"%s\".",
 					   GetUserNameFromId(owner, false),
 					   GetUserNameFromId(goes_relation_owner(target->relation), false),
 					   get_rel_name(target->relation))));
@@ -721,7 +721,7 @@ check_pattern(const GoesPattern *pattern)
 	if (!known)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOES_UNKNOWN),
-				 errmsg("event %s is not registered",
+				 errmsg("event \"%s\" is not registered",
 						goes_pattern_to_string(pattern)),
 				 errhint("Register it with goes_register_event.")));
 }
@@ -799,7 +799,7 @@ merge_registered(GoesReactor *reactor, int64 *checkpoint)
 	if (existing->mode != reactor->mode && existing->active)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("reactor %s is %s already", reactor->name,
+				 errmsg("reactor \"%s\" is %s already", reactor->name,
 						mode_names[existing->mode]),
 				 errhint("Call goes_off first to change its mode.")));
 	if (existing->mode != reactor->mode)
@@ -926,7 +926,7 @@ register_outside(FunctionCallInfo fcinfo, const char *name)
 		!has_privs_of_role(GetUserId(), existing->owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of reactor %s", name)));
+				 errmsg("must be owner of reactor \"%s\"", name)));
 	reactor->name = pstrdup(name);
 	reactor->owner = existing != NULL && existing->mode == GOES_OUTSIDE ?
 		existing->owner : GetUserId();
@@ -990,7 +990,7 @@ find_reactor(const char *name)
 	if (reactor == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOES_UNKNOWN),
-				 errmsg("reactor %s is not registered", name),
+				 errmsg("reactor \"%s\" is not registered", name),
 				 errhint("Register it with goes_on.")));
 	return reactor;
 }
@@ -1008,7 +1008,7 @@ check_may_manage(const GoesReactor *reactor)
 	if (targets == NIL && !superuser())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of reactor %s", reactor->name)));
+				 errmsg("must be owner of reactor \"%s\"", reactor->name)));
 	foreach(cell, targets)
 		goes_check_owner(((Target *) lfirst(cell))->relation);
 }

@@ -46,7 +46,7 @@ BEGIN
     RAISE INFO '%: %', state, message
         || coalesce(E'\nDETAIL:  ' || nullif(regexp_replace(detail, '^Failing row contains .*', 'Failing row contains ...'), ''), '')
         || coalesce(E'\nHINT:  ' || nullif(hint, ''), '')
-        || coalesce(E'\nTABLE:  ' || nullif(concat_ws('.', nullif(at_schema, ''), nullif(at_table, '')), ''), '')
+        || coalesce(E'\nTABLE:  ' || nullif(concat_ws('.', nullif(regexp_replace(at_schema, '_temp_\d+', '_temp'), ''), nullif(at_table, '')), ''), '')
         || coalesce(E'\nREASON:  ' || nullif(reason, ''), '')
         || coalesce((SELECT E'\nCONTEXT:  ' || string_agg(line, E'\n' ORDER BY n)
                      FROM regexp_split_to_table(context, '\n') WITH ORDINALITY l (line, n)
