@@ -314,6 +314,30 @@ COMMENT ON FUNCTION @extschema@.goes_forget_commands(timestamptz) IS
 REVOKE EXECUTE ON FUNCTION @extschema@.goes_forget_commands(timestamptz) FROM PUBLIC;
 
 -- ---------------------------------------------------------------------------
+-- Reading the past
+-- ---------------------------------------------------------------------------
+CREATE FUNCTION @extschema@.goes_aggregate_at(aggregate anyelement, id uuid, version bigint DEFAULT NULL, at timestamptz DEFAULT NULL)
+RETURNS anyelement
+LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_aggregate_at';
+COMMENT ON FUNCTION @extschema@.goes_aggregate_at(anyelement, uuid, bigint, timestamptz) IS
+    'the state of an aggregate after that version and no later than that time: goes_aggregate_at(NULL::users, id, version => 3)';
+
+CREATE FUNCTION @extschema@.goes_aggregates_at(aggregate anyelement, at timestamptz DEFAULT NULL, up_to bigint DEFAULT NULL, ids uuid[] DEFAULT NULL)
+RETURNS SETOF anyelement
+LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_aggregates_at';
+COMMENT ON FUNCTION @extschema@.goes_aggregates_at(anyelement, timestamptz, bigint, uuid[]) IS
+    'the states of all aggregates of a type, or of these ids, at that time and after the events up to that position';
+
+CREATE FUNCTION @extschema@.goes_history(aggregate anyelement, id uuid)
+RETURNS SETOF anyelement
+LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_history';
+COMMENT ON FUNCTION @extschema@.goes_history(anyelement, uuid) IS
+    'the state of an aggregate after each of its events, in order';
+
+-- ---------------------------------------------------------------------------
 -- Triggers
 -- ---------------------------------------------------------------------------
 CREATE FUNCTION goes.guard_events()

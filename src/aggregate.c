@@ -508,6 +508,27 @@ goes_state_advance(const GoesLayout *layout, GoesState *state)
 	state->deleted = !state->row.nulls[layout->deleted_at - 1];
 }
 
+/* goes_state_copy: a copy of all values, in the current memory context. */
+GoesState *
+goes_state_copy(const GoesLayout *layout, Relation aggregate,
+				const GoesState *state)
+{
+	GoesState  *copy = make_state(layout, aggregate, &state->id);
+
+	for (int i = 0; i < layout->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(state->row.tupdesc, i);
+
+		copy->row.nulls[i] = state->row.nulls[i];
+		if (!state->row.nulls[i])
+			copy->row.values[i] = datumCopy(state->row.values[i], att->attbyval,
+											att->attlen);
+	}
+	if (state->exists)
+		goes_state_advance(layout, copy);
+	return copy;
+}
+
 /*
  * goes_aggregate_load
  *		Read an aggregate as the current user, and lock it.  If there is none

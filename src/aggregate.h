@@ -88,6 +88,8 @@ extern GoesState *goes_aggregate_load(const GoesAggregateType *type,
 									  GoesLoad how);
 extern GoesState *goes_initial_state(const GoesLayout *layout,
 									 Relation aggregate, const pg_uuid_t *id);
+extern GoesState *goes_state_copy(const GoesLayout *layout, Relation aggregate,
+								  const GoesState *state);
 extern void goes_state_advance(const GoesLayout *layout, GoesState *state);
 extern void goes_state_complete(const GoesLayout *layout, GoesState *state,
 								const GoesState *stored);

@@ -19,7 +19,6 @@
 #include "fold.h"
 #include "relation.h"
 #include "upcaster.h"
-#include "utils/datum.h"
 #include "utils/memutils.h"
 #include "uuid.h"
 
@@ -66,24 +65,11 @@ goes_fold_start(GoesFold *fold, const pg_uuid_t *id)
 static void
 collect_garbage(GoesFold *fold)
 {
-	GoesState  *old = fold->state;
 	MemoryContext oldcontext = MemoryContextSwitchTo(fold->contexts[1 - fold->at]);
-	GoesState  *state = goes_initial_state(fold->type->layout, fold->aggregate,
-										   &old->id);
 
-	for (int i = 0; i < fold->type->layout->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(old->row.tupdesc, i);
-
-		state->row.nulls[i] = old->row.nulls[i];
-		if (!old->row.nulls[i])
-			state->row.values[i] = datumCopy(old->row.values[i], att->attbyval,
-											 att->attlen);
-	}
-	goes_state_advance(fold->type->layout, state);
+	fold->state = goes_state_copy(fold->type->layout, fold->aggregate, fold->state);
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextReset(fold->contexts[fold->at]);
-	fold->state = state;
 	fold->at = 1 - fold->at;
 }
 
