@@ -433,7 +433,7 @@ goes_layout(GoesAggregateType *type, Relation aggregate, Relation events)
 					(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 					 errmsg("aggregate table \"%s\" lacks base columns",
 							RelationGetRelationName(aggregate)),
-					 errdetail("Missing or of another type: %s.", missing),
+					 errdetail("It lacks these columns: %s.", missing),
 					 errtable(aggregate)));
 		type->layout = make_layout(type, aggregate, events);
 	}

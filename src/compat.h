@@ -41,12 +41,16 @@ typedef OverrideSearchPath GoesSearchPath;
 #define goes_owns_relation(relid, role) object_ownercheck(RelationRelationId, relid, role)
 #define goes_may_execute(funcid, role) \
 	(object_aclcheck(ProcedureRelationId, funcid, role, ACL_EXECUTE) == ACLCHECK_OK)
+#define goes_may_use_schema(schema, role) \
+	(object_aclcheck(NamespaceRelationId, schema, role, ACL_USAGE) == ACLCHECK_OK)
 #define goes_may_connect(role) \
 	(object_aclcheck(DatabaseRelationId, MyDatabaseId, role, ACL_CONNECT) == ACLCHECK_OK)
 #else
 #define goes_owns_relation(relid, role) pg_class_ownercheck(relid, role)
 #define goes_may_execute(funcid, role) \
 	(pg_proc_aclcheck(funcid, role, ACL_EXECUTE) == ACLCHECK_OK)
+#define goes_may_use_schema(schema, role) \
+	(pg_namespace_aclcheck(schema, role, ACL_USAGE) == ACLCHECK_OK)
 #define goes_may_connect(role) \
 	(pg_database_aclcheck(MyDatabaseId, role, ACL_CONNECT) == ACLCHECK_OK)
 #endif

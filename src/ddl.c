@@ -248,6 +248,20 @@ event_trigger_parsetree(FunctionCallInfo fcinfo)
 	return ((EventTriggerData *) fcinfo->context)->parsetree;
 }
 
+/* Is it one of the commands before which the references were noted? */
+static bool
+may_rename(const Node *parsetree)
+{
+	ListCell   *cell;
+
+	foreach(cell, started)
+	{
+		if (((Started *) lfirst(cell))->parsetree == parsetree)
+			return true;
+	}
+	return false;
+}
+
 PG_FUNCTION_INFO_V1(goes_ddl_command_start);
 
 /* goes.ddl_command_start(): note the functions that the registry names. */
@@ -315,6 +329,42 @@ follow_rename(const Reference *reference, const char *name)
 	}
 }
 
+static bool
+is_same_reference(const Reference *a, const Reference *b)
+{
+	return a->kind == b->kind && a->version == b->version &&
+		strcmp(a->function, b->function) == 0 &&
+		(a->type == NULL || (b->type != NULL && strcmp(a->type, b->type) == 0)) &&
+		(a->item == NULL || (b->item != NULL && strcmp(a->item, b->item) == 0));
+}
+
+/*
+ * What was registered after the command started, but before it got its lock,
+ * cannot be followed.
+ */
+static void
+check_all_known(List *references)
+{
+	ListCell   *cell;
+
+	foreach(cell, find_references())
+	{
+		Reference  *reference = lfirst(cell);
+		ListCell   *other;
+		bool		known = OidIsValid(reference->oid);
+
+		foreach(other, references)
+			known |= is_same_reference(reference, lfirst(other));
+		if (!known)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not follow the renaming of function %s",
+							reference->function),
+					 errdetail("It was registered by a concurrent transaction."),
+					 errhint("Try again.")));
+	}
+}
+
 static void
 follow_renames(List *references)
 {
@@ -331,6 +381,7 @@ follow_renames(List *references)
 		if (strcmp(name, reference->function) != 0)
 			follow_rename(reference, name);
 	}
+	check_all_known(references);
 }
 
 /* ---------------------------------------------------------------------------
@@ -407,7 +458,7 @@ check_altered_table(Oid altered, const Node *parsetree)
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("cannot alter table \"%s\" because aggregate type \"%s\" uses it",
 						RelationGetRelationName(relation), type->name),
-				 errdetail("It would lack: %s.", missing),
+				 errdetail("It would lack these columns: %s.", missing),
 				 errhint("Call goes_unregister_aggregate first."),
 				 errtable(relation)));
 	table_close(relation, NoLock);
@@ -455,7 +506,8 @@ goes_ddl_command_end(PG_FUNCTION_ARGS)
 	const Node *parsetree = event_trigger_parsetree(fcinfo);
 
 	SPI_connect();
-	follow_renames(recall(parsetree));
+	if (may_rename(parsetree))
+		follow_renames(recall(parsetree));
 	check_altered_tables(parsetree);
 	release_detached(parsetree);
 	SPI_finish();
@@ -571,6 +623,21 @@ report_in_use(const char *what, const char *user, const char *hint)
 					 hint)));
 }
 
+static void
+report_cascade(const char *what)
+{
+	ereport(NOTICE,
+			(errmsg("drop cascades to registration of %s", what)));
+}
+
+/* Remove a type with all that is registered for it. */
+static void
+drop_type(const char *type)
+{
+	report_cascade(psprintf("aggregate type \"%s\"", type));
+	goes_forget_type(type);
+}
+
 static char *
 type_of_dropped_aggregate(Oid relation)
 {
@@ -595,7 +662,7 @@ drop_aggregate(const Dropped *dropped)
 		return;
 	type = type_of_dropped_aggregate(dropped->relation);
 	if (type != NULL)
-		goes_forget_type(type);
+		drop_type(type);
 }
 
 /* An events table, or a column that goes needs. */
@@ -624,7 +691,7 @@ drop_from_table(const Dropped *dropped, bool cascade)
 					  psprintf("table \"%s\"", dropped->table),
 					  psprintf("aggregate type \"%s\"", type),
 					  "goes_unregister_aggregate");
-	goes_forget_type(type);
+	drop_type(type);
 }
 
 /* The unique constraint on an aggregate's id. */
@@ -650,42 +717,50 @@ drop_constraint(const Dropped *dropped)
 	table_close(relation, AccessShareLock);
 }
 
+/* Without CASCADE an error, with it a NOTICE that the registration goes. */
+static void
+check_cascade(const Reference *reference, bool cascade, const char *user,
+			  const char *hint)
+{
+	if (!cascade)
+		report_in_use(psprintf("function %s", reference->function), user, hint);
+	report_cascade(user);
+}
+
 static void
 drop_reference(const Reference *reference, bool cascade)
 {
-	char	   *what = psprintf("function %s", reference->function);
-
 	switch (reference->kind)
 	{
 		case REFERENCE_BUILD:
 		case REFERENCE_VALIDATE:
-			if (!cascade)
-				report_in_use(what, psprintf("command \"%s.%s\"", reference->type,
-											 reference->item),
-							  "goes_unregister_command");
+			check_cascade(reference, cascade,
+						  psprintf("command \"%s.%s\"", reference->type,
+								   reference->item),
+						  "goes_unregister_command");
 			goes_forget_command(reference->type, reference->item);
 			break;
 		case REFERENCE_CALCULATOR:
-			if (!cascade)
-				report_in_use(what, psprintf("event \"%s.%s.%d\"", reference->type,
-											 reference->item, reference->version),
-							  "goes_unregister_event");
+			check_cascade(reference, cascade,
+						  psprintf("event \"%s.%s.%d\"", reference->type,
+								   reference->item, reference->version),
+						  "goes_unregister_event");
 			goes_forget_event(reference->type, reference->item,
 							  reference->version);
 			break;
 		case REFERENCE_UPCASTER:
-			if (!cascade)
-				report_in_use(what, psprintf("the upcaster of event %s.%s.%d",
-											 reference->type, reference->item,
-											 reference->version),
-							  "goes_unregister_upcaster");
+			check_cascade(reference, cascade,
+						  psprintf("the upcaster of event \"%s.%s.%d\"",
+								   reference->type, reference->item,
+								   reference->version),
+						  "goes_unregister_upcaster");
 			goes_forget_upcaster(reference->type, reference->item,
 								 reference->version);
 			break;
 		case REFERENCE_REACTOR:
-			if (!cascade)
-				report_in_use(what, psprintf("reactor \"%s\"", reference->function),
-							  "goes_off");
+			check_cascade(reference, cascade,
+						  psprintf("reactor \"%s\"", reference->function),
+						  "goes_off");
 			goes_reactor_detach(goes_reactor_read(reference->function));
 			goes_reactor_delete(reference->function);
 			break;

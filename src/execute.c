@@ -15,6 +15,7 @@
 #include "access/table.h"
 #include "calculator.h"
 #include "claim.h"
+#include "compat.h"
 #include "errors.h"
 #include "event.h"
 #include "execute.h"
@@ -126,6 +127,9 @@ open_type(GoesExecution *execution, const char *type_name)
 static void
 check_privileges(Relation relation, AclMode needed)
 {
+	if (!goes_may_use_schema(RelationGetNamespace(relation), GetUserId()))
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_SCHEMA,
+					   get_namespace_name(RelationGetNamespace(relation)));
 	if (pg_class_aclmask(RelationGetRelid(relation), GetUserId(), needed,
 						 ACLMASK_ALL) != needed)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE,

@@ -25,6 +25,7 @@
 #include "nodes/params.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_func.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -98,6 +99,8 @@ goes_function_init(void)
 	CacheRegisterSyscacheCallback(NAMESPACEOID, catalog_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, catalog_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, catalog_changed, (Datum) 0);
+	/* whose owner is the member of pg_database_owner */
+	CacheRegisterSyscacheCallback(DATABASEOID, catalog_changed, (Datum) 0);
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 }
 
@@ -234,6 +237,24 @@ goes_function_find_qualified(const char *name, const GoesSignature *signature)
 						   PointerGetDatum(buildoidvector(signature->argtypes,
 														  signature->nargs)),
 						   ObjectIdGetDatum(namespace));
+}
+
+/*
+ * goes_function_lock
+ *		Keep a function that is being registered from being dropped or renamed
+ *		until the transaction ends: whoever does that then must see it in the
+ *		registry.
+ */
+void
+goes_function_lock(const char *name, const GoesSignature *signature)
+{
+	Oid			function = goes_function_find_qualified(name, signature);
+
+	if (OidIsValid(function))
+		LockDatabaseObject(ProcedureRelationId, function, 0, AccessShareLock);
+	if (!OidIsValid(function) ||
+		goes_function_find_qualified(name, signature) != function)
+		report_missing(name, signature, "function");
 }
 
 /* goes_function_qualified_name: schema and name, quoted where needed. */

@@ -29,6 +29,7 @@ extern Oid	goes_function_find(const char *name, const GoesSignature *signature,
 							   const char *purpose);
 extern Oid	goes_function_find_qualified(const char *name,
 										 const GoesSignature *signature);
+extern void goes_function_lock(const char *name, const GoesSignature *signature);
 extern char *goes_function_qualified_name(Oid function);
 extern char *goes_function_spell(const char *name,
 								 const GoesSignature *signature);

@@ -104,6 +104,19 @@ goes_own_type(const char *name)
 	return type;
 }
 
+/*
+ * goes_own_type_locked
+ *		The same, and nobody else changes the registry until this transaction
+ *		ends.
+ */
+GoesAggregateType *
+goes_own_type_locked(const char *name)
+{
+	(void) goes_own_type(name);
+	goes_lock_registry();
+	return goes_own_type(name);
+}
+
 static bool
 same_string(const char *a, const char *b)
 {
@@ -157,7 +170,7 @@ check_aggregate_table(Relation relation)
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 				 errmsg("table \"%s\" lacks base columns of an aggregate",
 						RelationGetRelationName(relation)),
-				 errdetail("Missing or of another type: %s.", missing),
+				 errdetail("It lacks these columns: %s.", missing),
 				 errhint("Create it with CREATE TABLE ... (LIKE goes_base_aggregate INCLUDING ALL, ...)."),
 				 errtable(relation)));
 	if (!goes_has_unique_id(relation))
@@ -436,7 +449,7 @@ check_not_taken(const char *type_name, Relation aggregate)
 				 errtable(aggregate)));
 }
 
-static Oid
+static void
 register_aggregate(const char *type, Oid relation, const char *events_name)
 {
 	Relation	aggregate;
@@ -445,7 +458,6 @@ register_aggregate(const char *type, Oid relation, const char *events_name)
 	bool		add;
 	bool		force;
 
-	goes_lock_registry();
 	aggregate = table_open(relation, ShareRowExclusiveLock);
 	check_aggregate_table(aggregate);
 	check_not_taken(type, aggregate);
@@ -464,7 +476,6 @@ register_aggregate(const char *type, Oid relation, const char *events_name)
 		add_policies(relation, events_id, force);
 	write_aggregate_type(type, relation, events_id);
 	goes_reactor_attach_all(type, relation, events_id);
-	return events_id;
 }
 
 PG_FUNCTION_INFO_V1(goes_register_aggregate);
@@ -497,11 +508,18 @@ goes_register_aggregate(PG_FUNCTION_ARGS)
 				 errmsg("relation with OID %u does not exist", relation)));
 	goes_check_owner(relation);
 	events_name = PG_ARGISNULL(2) ? NULL : pstrdup(NameStr(*PG_GETARG_NAME(2)));
+	if (events_name != NULL && *events_name == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"%s\" must not be empty", "events_table")));
 	SPI_connect();
-	if (is_registered(type, relation, events_name))
-		events = goes_get_aggregate_type(type)->events;
-	else
-		events = register_aggregate(type, relation, events_name);
+	if (!is_registered(type, relation, events_name))
+	{
+		goes_lock_registry();
+		if (!is_registered(type, relation, events_name))
+			register_aggregate(type, relation, events_name);
+	}
+	events = goes_get_aggregate_type(type)->events;
 	SPI_finish();
 	PG_RETURN_OID(events);
 }
@@ -531,6 +549,7 @@ goes_forget_type(const char *type_name)
 		release_table(type->relation, false);
 		release_table(type->events, true);
 	}
+	goes_reactors_forget_type(type_name);
 	delete_rows("DELETE FROM goes.command_types"
 				" WHERE aggregate_type OPERATOR(pg_catalog.=) $1", type_name);
 	delete_rows("DELETE FROM goes.upcasters"
@@ -552,9 +571,8 @@ goes_unregister_aggregate(PG_FUNCTION_ARGS)
 {
 	char	   *type = goes_text_arg(fcinfo, 0, "type");
 
+	(void) goes_own_type_locked(type);
 	SPI_connect();
-	(void) goes_own_type(type);
-	goes_lock_registry();
 	goes_forget_type(type);
 	SPI_finish();
 	PG_RETURN_VOID();
@@ -600,6 +618,33 @@ write_event_type(const char *type, const char *action, int32 version,
 						  calculator ? NULL : "   n");
 }
 
+/*
+ * Check an event that is to be registered; true if it is registered like that.
+ * The calculator becomes what is stored.
+ */
+static bool
+check_event(const char *type_name, const char *action, int32 version,
+			char **calculator)
+{
+	GoesAggregateType *type = goes_own_type(type_name);
+	GoesEventType *registered = goes_find_event_type(type, action, version);
+	char	   *resolved = resolve_calculator(type, *calculator);
+
+	if (registered != NULL && same_string(registered->calculator, resolved))
+		return true;
+	*calculator = resolved;
+	return false;
+}
+
+static void
+lock_calculator(const char *type_name, const char *calculator)
+{
+	GoesSignature signature = goes_calculator_signature(goes_own_type(type_name)->rowtype);
+
+	if (calculator != NULL && goes_calculator_is_function(calculator))
+		goes_function_lock(calculator, &signature);
+}
+
 PG_FUNCTION_INFO_V1(goes_register_event);
 
 /*
@@ -610,22 +655,20 @@ PG_FUNCTION_INFO_V1(goes_register_event);
 Datum
 goes_register_event(PG_FUNCTION_ARGS)
 {
-	char	   *type_name = goes_text_arg(fcinfo, 0, "aggregate_type");
+	char	   *type = goes_text_arg(fcinfo, 0, "aggregate_type");
 	char	   *action = goes_text_arg(fcinfo, 1, "action");
 	int32		version = goes_version_arg(fcinfo, 2, "event_version");
 	char	   *calculator = optional_text_arg(fcinfo, 3);
-	GoesAggregateType *type;
-	GoesEventType *registered;
 
 	goes_check_name("event", action);
-	type = goes_own_type(type_name);
-	calculator = resolve_calculator(type, calculator);
-	registered = goes_find_event_type(type, action, version);
-	if (registered != NULL && same_string(registered->calculator, calculator))
+	if (check_event(type, action, version, &calculator))
 		PG_RETURN_VOID();
-	SPI_connect();
 	goes_lock_registry();
-	write_event_type(type_name, action, version, calculator);
+	if (check_event(type, action, version, &calculator))
+		PG_RETURN_VOID();
+	lock_calculator(type, calculator);
+	SPI_connect();
+	write_event_type(type, action, version, calculator);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -682,7 +725,7 @@ goes_unregister_event(PG_FUNCTION_ARGS)
 	char	   *type_name = goes_text_arg(fcinfo, 0, "aggregate_type");
 	char	   *action = goes_text_arg(fcinfo, 1, "action");
 	int32		version = goes_version_arg(fcinfo, 2, "event_version");
-	GoesAggregateType *type = goes_own_type(type_name);
+	GoesAggregateType *type = goes_own_type_locked(type_name);
 
 	if (goes_find_event_type(type, action, version) == NULL)
 		ereport(ERROR,
@@ -691,7 +734,6 @@ goes_unregister_event(PG_FUNCTION_ARGS)
 						version)));
 	check_event_unused(type, action, version);
 	SPI_connect();
-	goes_lock_registry();
 	goes_forget_event(type_name, action, version);
 	SPI_finish();
 	PG_RETURN_VOID();
@@ -791,6 +833,36 @@ write_command_type(const Request *request)
 						  goes_lengthof(argtypes), argtypes, args, nulls);
 }
 
+/*
+ * Check a command that is to be registered; true if it is registered like that.
+ * The functions' names become qualified ones.
+ */
+static bool
+check_command(Request *request)
+{
+	GoesAggregateType *type = goes_own_type(request->type);
+
+	check_request(request, type);
+	request->build = resolve_command_function(type, request->build,
+											  goes_objects()->event_data_type,
+											  "build function");
+	request->validate = resolve_command_function(type, request->validate, VOIDOID,
+												 "validate function");
+	return is_same_command(request, goes_find_command_type(type, request->name));
+}
+
+static void
+lock_command_functions(const Request *request)
+{
+	GoesSignature signature = goes_command_signature(goes_own_type(request->type)->rowtype,
+													 VOIDOID);
+
+	if (request->build != NULL)
+		goes_function_lock(request->build, &signature);
+	if (request->validate != NULL)
+		goes_function_lock(request->validate, &signature);
+}
+
 PG_FUNCTION_INFO_V1(goes_register_command);
 
 /*
@@ -811,20 +883,15 @@ goes_register_command(PG_FUNCTION_ARGS)
 		.target = goes_text_arg(fcinfo, 5, "target"),
 		.allow_deleted = !PG_ARGISNULL(6) && PG_GETARG_BOOL(6)
 	};
-	GoesAggregateType *type;
 
 	goes_check_name("command", request.name);
-	type = goes_own_type(request.type);
-	check_request(&request, type);
-	request.build = resolve_command_function(type, request.build,
-											 goes_objects()->event_data_type,
-											 "build function");
-	request.validate = resolve_command_function(type, request.validate, VOIDOID,
-												"validate function");
-	if (is_same_command(&request, goes_find_command_type(type, request.name)))
+	if (check_command(&request))
 		PG_RETURN_VOID();
-	SPI_connect();
 	goes_lock_registry();
+	if (check_command(&request))
+		PG_RETURN_VOID();
+	lock_command_functions(&request);
+	SPI_connect();
 	write_command_type(&request);
 	SPI_finish();
 	PG_RETURN_VOID();
@@ -854,14 +921,13 @@ goes_unregister_command(PG_FUNCTION_ARGS)
 {
 	char	   *type_name = goes_text_arg(fcinfo, 0, "aggregate_type");
 	char	   *command = goes_text_arg(fcinfo, 1, "command");
-	GoesAggregateType *type = goes_own_type(type_name);
+	GoesAggregateType *type = goes_own_type_locked(type_name);
 
 	if (goes_find_command_type(type, command) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOES_UNKNOWN),
 				 errmsg("command \"%s.%s\" is not registered", type_name, command)));
 	SPI_connect();
-	goes_lock_registry();
 	goes_forget_command(type_name, command);
 	SPI_finish();
 	PG_RETURN_VOID();

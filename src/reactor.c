@@ -85,7 +85,9 @@ take_reactor(uint64 row)
 							   SPI_getvalue(tuple, desc, 3));
 	reactor->active = DatumGetBool(SPI_getbinval(tuple, desc, 4, &isnull));
 	owner = SPI_getbinval(tuple, desc, 5, &isnull);
-	reactor->owner = isnull ? InvalidOid : DatumGetObjectId(owner);
+	/* A role that was dropped owns nothing */
+	reactor->owner = isnull ||
+		!SearchSysCacheExists1(AUTHOID, owner) ? InvalidOid : DatumGetObjectId(owner);
 	parse_patterns(reactor, DatumGetArrayTypeP(SPI_getbinval(tuple, desc, 6, &isnull)));
 	return reactor;
 }
@@ -655,6 +657,40 @@ goes_reactor_detach_all(Oid events)
 	}
 }
 
+/*
+ * goes_reactors_forget_type
+ *		Remove the patterns that name a type which is unregistered: another type
+ *		of that name, of another owner perhaps, is not what they meant.  A sync
+ *		reactor with no pattern left goes, any other stops.  The caller is
+ *		connected to SPI.
+ */
+void
+goes_reactors_forget_type(const char *type)
+{
+	ListCell   *cell;
+
+	foreach(cell, goes_reactors_read())
+	{
+		GoesReactor *reactor = lfirst(cell);
+		int			kept = 0;
+
+		for (int i = 0; i < reactor->npatterns; i++)
+		{
+			if (reactor->patterns[i].type == NULL ||
+				strcmp(reactor->patterns[i].type, type) != 0)
+				reactor->patterns[kept++] = reactor->patterns[i];
+		}
+		if (kept == reactor->npatterns)
+			continue;
+		reactor->npatterns = kept;
+		reactor->active = reactor->active && kept > 0;
+		if (kept == 0 && reactor->mode == GOES_SYNC)
+			goes_reactor_delete(reactor->name);
+		else
+			write_reactor(reactor, -1);
+	}
+}
+
 /* goes_reactor_rename: its function was renamed. */
 void
 goes_reactor_rename(const GoesReactor *reactor, const char *name)
@@ -823,6 +859,28 @@ start_position(FunctionCallInfo fcinfo)
 	return PG_GETARG_INT64(4);
 }
 
+/* Keep the reactor's functions as they are until the transaction ends. */
+static void
+lock_functions(const GoesReactor *reactor)
+{
+	GoesSignature signature = goes_reactor_signature(reactor->form, InvalidOid);
+	ListCell   *cell;
+
+	if (reactor->form == GOES_FORM_EVENT || reactor->form == GOES_FORM_TRIGGER)
+		goes_function_lock(reactor->name, &signature);
+	if (reactor->form != GOES_FORM_AGGREGATE)
+		return;
+	foreach(cell, find_targets(reactor))
+	{
+		Target	   *target = lfirst(cell);
+
+		signature = goes_reactor_signature(reactor->form,
+										   get_rel_type_id(target->relation));
+		if (target->named)
+			goes_function_lock(reactor->name, &signature);
+	}
+}
+
 /* Write an async or outside reactor, unless it is there as it should be. */
 static void
 register_waiting(FunctionCallInfo fcinfo, GoesReactor *reactor, Oid owner)
@@ -837,20 +895,46 @@ register_waiting(FunctionCallInfo fcinfo, GoesReactor *reactor, Oid owner)
 	checkpoint = 0;
 	if (!merge_registered(reactor, &checkpoint) && checkpoint == -1)
 		return;
+	lock_functions(reactor);
 	write_reactor(reactor, checkpoint < 0 ? -1 : start_position(fcinfo));
 	foreach(cell, find_targets(reactor))
 		(void) reaches(owner, reactor, lfirst(cell));
 }
 
+/* Leave out the patterns whose type the reactor does not reach. */
 static void
-register_sync(FunctionCallInfo fcinfo, const char *name)
+drop_unreached(GoesReactor *reactor, Oid owner, List *targets)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < reactor->npatterns; i++)
+	{
+		GoesPattern *pattern = &reactor->patterns[i];
+		bool		reached = pattern->type == NULL;
+		ListCell   *cell;
+
+		foreach(cell, targets)
+		{
+			Target	   *target = lfirst(cell);
+
+			if (pattern->type != NULL && strcmp(pattern->type, target->type) == 0)
+				reached = reaches(owner, reactor, target);
+		}
+		if (reached)
+			reactor->patterns[kept++] = *pattern;
+	}
+	reactor->npatterns = kept;
+}
+
+/* A sync reactor as goes_on asks for it, checked; NULL if it reaches nothing. */
+static GoesReactor *
+requested_sync(FunctionCallInfo fcinfo, const char *name)
 {
 	GoesReactor *reactor = requested_reactor(fcinfo, GOES_SYNC);
 	List	   *targets = find_targets(reactor);
 	Oid			function = find_sync_function(name, targets, &reactor->form);
 	Oid			owner = function_owner(function);
 	ListCell   *cell;
-	int64		checkpoint;
 
 	check_sync_function(name, reactor->form, targets);
 	reactor->name = goes_function_qualified_name(function);
@@ -862,10 +946,23 @@ register_sync(FunctionCallInfo fcinfo, const char *name)
 		if (target->named || has_privs_of_role(owner, goes_relation_owner(target->relation)))
 			goes_check_owner(target->relation);
 	}
-	if (!merge_registered(reactor, &checkpoint))
+	drop_unreached(reactor, owner, targets);
+	return reactor->npatterns > 0 ? reactor : NULL;
+}
+
+static void
+register_sync(FunctionCallInfo fcinfo, const char *name)
+{
+	GoesReactor *reactor = requested_sync(fcinfo, name);
+	int64		checkpoint;
+
+	if (reactor == NULL || !merge_registered(reactor, &checkpoint))
 		return;
 	goes_lock_registry();
-	(void) merge_registered(reactor, &checkpoint);
+	reactor = requested_sync(fcinfo, name);
+	if (reactor == NULL || !merge_registered(reactor, &checkpoint))
+		return;
+	lock_functions(reactor);
 	write_reactor(reactor, -1);
 	goes_reactor_attach(reactor);
 }
@@ -995,22 +1092,41 @@ find_reactor(const char *name)
 	return reactor;
 }
 
+/* Does the reactor get events of the type? */
+static bool
+gets_events(const GoesReactor *reactor, Oid owner, const Target *target)
+{
+	if (reactor->mode == GOES_SYNC)
+		return OidIsValid(get_trigger_oid(target->events,
+										  trigger_name(reactor->name), true));
+	return !OidIsValid(owner) ||
+		has_privs_of_role(owner, goes_relation_owner(target->relation));
+}
+
 /* The rights of the reactor's owner, or of all its tables' owners. */
 static void
 check_may_manage(const GoesReactor *reactor)
 {
-	List	   *targets = find_targets(reactor);
 	Oid			owner = reactor_owner(reactor);
+	bool		any = false;
 	ListCell   *cell;
 
-	if (OidIsValid(owner) && has_privs_of_role(GetUserId(), owner))
+	if (superuser() ||
+		(OidIsValid(owner) && has_privs_of_role(GetUserId(), owner)))
 		return;
-	if (targets == NIL && !superuser())
+	foreach(cell, find_targets(reactor))
+	{
+		Target	   *target = lfirst(cell);
+
+		if (!gets_events(reactor, owner, target))
+			continue;
+		goes_check_owner(target->relation);
+		any = true;
+	}
+	if (!any)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of reactor \"%s\"", reactor->name)));
-	foreach(cell, targets)
-		goes_check_owner(((Target *) lfirst(cell))->relation);
 }
 
 PG_FUNCTION_INFO_V1(goes_off);
@@ -1028,9 +1144,10 @@ goes_off(PG_FUNCTION_ARGS)
 	GoesReactor *reactor;
 
 	SPI_connect();
+	check_may_manage(find_reactor(name));
+	goes_lock_registry();
 	reactor = find_reactor(name);
 	check_may_manage(reactor);
-	goes_lock_registry();
 	if (reactor->mode == GOES_SYNC)
 		goes_reactor_detach(reactor);
 	if (reactor->mode == GOES_SYNC || forget)

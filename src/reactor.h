@@ -46,6 +46,7 @@ extern GoesSignature goes_reactor_signature(GoesForm form, Oid rowtype);
 extern GoesReactor *goes_reactor_read(const char *name);
 extern List *goes_reactors_read(void);
 extern void goes_reactor_attach_all(const char *type, Oid relation, Oid events);
+extern void goes_reactors_forget_type(const char *type);
 extern void goes_reactor_detach_all(Oid events);
 extern void goes_reactor_detach(const GoesReactor *reactor);
 extern void goes_reactor_attach(const GoesReactor *reactor);

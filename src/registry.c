@@ -165,25 +165,41 @@ find_extension(GoesObjects *found)
 	table_close(catalog, AccessShareLock);
 }
 
-/* goes_objects: the OIDs of the extension's own objects. */
-const GoesObjects *
-goes_objects(void)
+static void
+find_objects(void)
 {
-	Oid			internals;
+	Oid			internals = get_namespace_oid("goes", false);
 
-	if (objects_valid)
-		return &objects;
 	find_extension(&objects);
 	objects.command_type = find_type("goes_command", objects.schema);
 	objects.event_type = find_type("goes_event", objects.schema);
 	objects.event_data_type = find_type("goes_event_data", objects.schema);
-	internals = get_namespace_oid("goes", false);
 	objects.position = get_relname_relid("position", internals);
 	registry_relation = get_relname_relid("aggregate_types", internals);
 	objects.guard_aggregate = find_trigger_function("goes.guard_aggregate");
 	objects.guard_events = find_trigger_function("goes.guard_events");
 	objects.react = find_trigger_function("goes.react");
-	objects_valid = true;
+}
+
+/* goes_objects: the OIDs of the extension's own objects. */
+const GoesObjects *
+goes_objects(void)
+{
+	while (!objects_valid)
+	{
+		/* An invalidation while they are looked up takes this back */
+		objects_valid = true;
+		PG_TRY();
+		{
+			find_objects();
+		}
+		PG_CATCH();
+		{
+			objects_valid = false;
+			PG_RE_THROW();
+		}
+		PG_END_TRY();
+	}
 	return &objects;
 }
 
@@ -389,6 +405,7 @@ read_aggregate_type(const char *name)
 	MemoryContext context;
 	GoesAggregateType *type;
 	Datum		key = CStringGetTextDatum(name);
+	uint64		before = generation;
 
 	read_registry(&plan,
 				  "SELECT relation, events FROM goes.aggregate_types"
@@ -403,7 +420,8 @@ read_aggregate_type(const char *name)
 	type = MemoryContextAllocZero(context, sizeof(GoesAggregateType));
 	type->context = context;
 	type->name = MemoryContextStrdup(context, name);
-	type->generation = generation;
+	/* What changed while it was read makes it outdated at once */
+	type->generation = before;
 	type->relation = DatumGetObjectId(get_datum(0, 1));
 	type->events = DatumGetObjectId(get_datum(0, 2));
 	type->rowtype = get_rel_type_id(type->relation);
@@ -566,8 +584,10 @@ goes_find_command_type(const GoesAggregateType *type, const char *command)
 /*
  * goes_registry_execute
  *		Run a statement as the owner of the extension, who alone may write the
- *		registry's tables, and return the number of rows.  All names in it must
- *		be qualified.  The caller is connected to SPI.
+ *		registry's tables, and return the number of rows.  Like a catalog the
+ *		registry is read and written as it is now, whatever the transaction's
+ *		snapshot.  All names in it must be qualified.  The caller is connected to
+ *		SPI.
  */
 uint64
 goes_registry_execute(const char *sql, int nargs, const Oid *argtypes,
@@ -575,9 +595,14 @@ goes_registry_execute(const char *sql, int nargs, const Oid *argtypes,
 {
 	GoesRole	before = goes_become(goes_objects()->owner);
 
-	if (SPI_execute_with_args(sql, nargs, unconstify(Oid *, argtypes),
-							  unconstify(Datum *, args), nulls, false, 0) < 0)
+	SPIPlanPtr	plan = SPI_prepare(sql, nargs, unconstify(Oid *, argtypes));
+
+	if (plan == NULL ||
+		SPI_execute_snapshot(plan, unconstify(Datum *, args), nulls,
+							 GetLatestSnapshot(), InvalidSnapshot,
+							 false, true, 0) < 0)
 		elog(ERROR, "could not execute \"%s\"", sql);
+	SPI_freeplan(plan);
 	goes_unbecome(before);
 	return SPI_processed;
 }

@@ -119,6 +119,27 @@ check_next_version(const GoesAggregateType *type, const char *action,
 						 from_version + 1)));
 }
 
+/*
+ * Check an upcaster that is to be registered; true if it is registered already.
+ * Its name becomes the qualified one.
+ */
+static bool
+check_upcaster(const char *type_name, const char *action, int32 from_version,
+			   char **function)
+{
+	GoesSignature signature = goes_upcaster_signature();
+	GoesAggregateType *type = goes_own_type(type_name);
+	const GoesUpcaster *registered = find_upcaster(type, action, from_version);
+
+	*function = goes_function_qualified_name(goes_function_find(*function, &signature,
+																"upcaster"));
+	if (registered != NULL &&
+		strcmp(goes_function_name(registered->function), *function) == 0)
+		return true;
+	check_next_version(type, action, from_version);
+	return false;
+}
+
 PG_FUNCTION_INFO_V1(goes_register_upcaster);
 
 /*
@@ -130,23 +151,20 @@ PG_FUNCTION_INFO_V1(goes_register_upcaster);
 Datum
 goes_register_upcaster(PG_FUNCTION_ARGS)
 {
-	GoesSignature signature = goes_upcaster_signature();
-	char	   *type_name = goes_text_arg(fcinfo, 0, "aggregate_type");
+	char	   *type = goes_text_arg(fcinfo, 0, "aggregate_type");
 	char	   *action = goes_text_arg(fcinfo, 1, "action");
 	int32		from_version = goes_version_arg(fcinfo, 2, "from_version");
 	char	   *function = goes_text_arg(fcinfo, 3, "upcaster");
-	GoesAggregateType *type = goes_own_type(type_name);
-	const GoesUpcaster *registered = find_upcaster(type, action, from_version);
+	GoesSignature signature = goes_upcaster_signature();
 
-	function = goes_function_qualified_name(goes_function_find(function, &signature,
-															   "upcaster"));
-	if (registered != NULL &&
-		strcmp(goes_function_name(registered->function), function) == 0)
+	if (check_upcaster(type, action, from_version, &function))
 		PG_RETURN_VOID();
-	check_next_version(type, action, from_version);
-	SPI_connect();
 	goes_lock_registry();
-	write_upcaster(type_name, action, from_version, function);
+	if (check_upcaster(type, action, from_version, &function))
+		PG_RETURN_VOID();
+	goes_function_lock(function, &signature);
+	SPI_connect();
+	write_upcaster(type, action, from_version, function);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -180,7 +198,7 @@ goes_unregister_upcaster(PG_FUNCTION_ARGS)
 	char	   *type_name = goes_text_arg(fcinfo, 0, "aggregate_type");
 	char	   *action = goes_text_arg(fcinfo, 1, "action");
 	int32		from_version = goes_version_arg(fcinfo, 2, "from_version");
-	GoesAggregateType *type = goes_own_type(type_name);
+	GoesAggregateType *type = goes_own_type_locked(type_name);
 
 	if (find_upcaster(type, action, from_version) == NULL)
 		ereport(ERROR,
@@ -188,7 +206,6 @@ goes_unregister_upcaster(PG_FUNCTION_ARGS)
 				 errmsg("event %s.%s.%d has no upcaster", type_name, action,
 						from_version)));
 	SPI_connect();
-	goes_lock_registry();
 	goes_forget_upcaster(type_name, action, from_version);
 	SPI_finish();
 	PG_RETURN_VOID();
