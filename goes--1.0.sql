@@ -338,6 +338,23 @@ COMMENT ON FUNCTION @extschema@.goes_history(anyelement, uuid) IS
     'the state of an aggregate after each of its events, in order';
 
 -- ---------------------------------------------------------------------------
+-- Replay and maintenance
+-- ---------------------------------------------------------------------------
+CREATE FUNCTION @extschema@.goes_replay(aggregate_type text, id uuid)
+RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_replay';
+COMMENT ON FUNCTION @extschema@.goes_replay(text, uuid) IS
+    'recompute an aggregate from its events; true if its row was different or missing';
+
+CREATE FUNCTION @extschema@.goes_verify(aggregate_type text)
+RETURNS TABLE (id uuid, problem text, stored jsonb, expected jsonb)
+LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_verify';
+COMMENT ON FUNCTION @extschema@.goes_verify(text) IS
+    'compare all aggregates of a type with their events; a row for each problem, none if all is well';
+
+-- ---------------------------------------------------------------------------
 -- Triggers
 -- ---------------------------------------------------------------------------
 CREATE FUNCTION goes.guard_events()

@@ -79,8 +79,8 @@ check_next(const GoesFold *fold, const GoesEvent *event)
 	if (event->aggregate_version != fold->state->version + 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOES_NOT_APPLICABLE),
-				 errmsg("events of %s %s are missing", fold->type->name,
-						goes_uuid_string(&fold->state->id)),
+				 errmsg("events of aggregate %s of type \"%s\" are missing",
+						goes_uuid_string(&fold->state->id), fold->type->name),
 				 errdetail("Version " INT64_FORMAT " is followed by version " INT64_FORMAT ".",
 						   fold->state->version, event->aggregate_version),
 				 goes_errtable(fold->type->events)));

@@ -45,7 +45,7 @@ call_upcaster(const GoesAggregateType *type, const GoesUpcaster *upcaster,
 				(errcode(ERRCODE_GOES_NOT_APPLICABLE),
 				 errmsg("upcaster %s returned NULL",
 						goes_function_name(upcaster->function)),
-				 errdetail("It was called for event %s.%s.%d.", type->name,
+				 errdetail("It was called for event \"%s.%s.%d\".", type->name,
 						   upcaster->action, upcaster->from_version),
 				 errhint("An upcaster returns the data of the next version.")));
 	return DatumGetJsonbPCopy(result);
@@ -112,7 +112,7 @@ check_next_version(const GoesAggregateType *type, const char *action,
 		find_upcaster(type, action, from_version + 1) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOES_UNKNOWN),
-				 errmsg("event %s.%s.%d is not registered", type->name, action,
+				 errmsg("event \"%s.%s.%d\" is not registered", type->name, action,
 						from_version + 1),
 				 errdetail("The upcaster from version %d leads to it.", from_version),
 				 errhint("Register the event, or the upcaster from version %d, first.",
@@ -203,7 +203,7 @@ goes_unregister_upcaster(PG_FUNCTION_ARGS)
 	if (find_upcaster(type, action, from_version) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOES_UNKNOWN),
-				 errmsg("event %s.%s.%d has no upcaster", type_name, action,
+				 errmsg("event \"%s.%s.%d\" has no upcaster", type_name, action,
 						from_version)));
 	SPI_connect();
 	goes_forget_upcaster(type_name, action, from_version);
