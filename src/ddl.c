@@ -434,6 +434,31 @@ release_detached(const Node *parsetree)
 	}
 }
 
+/* An inheritance child would bring rows that no guard has seen. */
+static void
+check_no_child(Oid child)
+{
+	static const Oid argtype = OIDOID;
+	Datum		arg = ObjectIdGetDatum(child);
+	char	   *type;
+
+	if (get_rel_relispartition(child) ||
+		goes_registry_execute("SELECT t.type FROM pg_catalog.pg_inherits i"
+							  " JOIN goes.aggregate_types t"
+							  " ON i.inhparent OPERATOR(pg_catalog.=) t.relation"
+							  " OR i.inhparent OPERATOR(pg_catalog.=) t.events"
+							  " WHERE i.inhrelid OPERATOR(pg_catalog.=) $1",
+							  1, &argtype, &arg, NULL) == 0)
+		return;
+	type = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("table \"%s\" cannot inherit from a table of aggregate type \"%s\"",
+					get_rel_name(child), type),
+			 errhint("Use a partitioned table."),
+			 goes_errtable(child)));
+}
+
 static void
 check_altered_table(Oid altered, const Node *parsetree)
 {
@@ -453,6 +478,14 @@ check_altered_table(Oid altered, const Node *parsetree)
 	relation = table_open(root, AccessShareLock);
 	missing = aggregate ? goes_missing_base_columns(relation) :
 		goes_missing_event_columns(relation);
+	if (!aggregate && relation->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot make events table \"%s\" unlogged",
+						RelationGetRelationName(relation)),
+				 errdetail("A crash would lose all events of aggregate type \"%s\".",
+						   type->name),
+				 errtable(relation)));
 	if (missing != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
@@ -488,8 +521,10 @@ check_altered_tables(const Node *parsetree)
 	}
 	foreach(cell, tables)
 	{
-		if (get_rel_name(lfirst_oid(cell)) != NULL)
-			check_altered_table(lfirst_oid(cell), parsetree);
+		if (get_rel_name(lfirst_oid(cell)) == NULL)
+			continue;
+		check_no_child(lfirst_oid(cell));
+		check_altered_table(lfirst_oid(cell), parsetree);
 	}
 }
 

@@ -30,6 +30,7 @@
 #include "upcaster.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -94,6 +95,8 @@ close_tables(GoesExecution *execution)
 		table_close(execution->aggregate, NoLock);
 	if (execution->events != NULL)
 		table_close(execution->events, NoLock);
+	execution->aggregate = NULL;
+	execution->events = NULL;
 }
 
 /*
@@ -261,6 +264,24 @@ load(GoesExecution *execution)
 										   GOES_LOAD_LOCK);
 	check_target(execution);
 	check_expected_version(execution);
+}
+
+/*
+ * Load with the model as it is when the aggregate is locked: what a transaction
+ * that we waited for has registered counts.
+ */
+static void
+load_with_latest_model(GoesExecution *execution)
+{
+	for (;;)
+	{
+		load(execution);
+		AcceptInvalidationMessages();
+		if (goes_aggregate_type_is_valid(execution->type))
+			break;
+		close_tables(execution);
+		look_up_command(execution);
+	}
 }
 
 /* ---------------------------------------------------------------------------
@@ -485,7 +506,7 @@ prepare_event(GoesExecution *execution)
 	EventData	built;
 	bool		happened;
 
-	load(execution);
+	load_with_latest_model(execution);
 	/* The functions see what was committed before the aggregate was locked */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	happened = decide(execution, &built);

@@ -163,6 +163,12 @@ check_callable(Oid function, const char *name, const GoesSignature *signature,
 				 errhint("The %s must be a function %s RETURNS %s.", purpose,
 						 goes_function_spell(name, signature),
 						 format_type_be(signature->result))));
+	if (isAnyTempNamespace(proc->pronamespace))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+				 errmsg("temporary function %s cannot be used as %s",
+						goes_function_spell(name, signature), purpose),
+				 errhint("Create it in a schema that other sessions have too.")));
 	ReleaseSysCache(tuple);
 	if (!goes_may_execute(function, GetUserId()))
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, name);

@@ -182,15 +182,37 @@ greatest_position(Relation events)
 	int64		greatest = 0;
 	ListCell   *cell;
 
-	foreach(cell, find_all_inheritors(RelationGetRelid(events), AccessShareLock, NULL))
+	foreach(cell, find_all_inheritors(RelationGetRelid(events), NoLock, NULL))
 	{
-		Relation	table = table_open(lfirst_oid(cell), NoLock);
+		Relation	table = try_table_open(lfirst_oid(cell), AccessShareLock);
 
+		if (table == NULL)
+			continue;
 		if (RELKIND_HAS_STORAGE(table->rd_rel->relkind))
 			greatest = Max(greatest, greatest_in(table));
-		table_close(table, NoLock);
+		table_close(table, AccessShareLock);
 	}
 	return greatest;
+}
+
+/* Can the table and its partitions be read without waiting? */
+static bool
+is_free(Oid events)
+{
+	bool		is_free = ConditionalLockRelationOid(events, AccessShareLock);
+	ListCell   *cell;
+
+	if (!is_free)
+		return false;
+	foreach(cell, find_all_inheritors(events, NoLock, NULL))
+	{
+		is_free = is_free &&
+			ConditionalLockRelationOid(lfirst_oid(cell), AccessShareLock);
+		if (is_free)
+			UnlockRelationOid(lfirst_oid(cell), AccessShareLock);
+	}
+	UnlockRelationOid(events, AccessShareLock);
+	return is_free;
 }
 
 static void
@@ -267,18 +289,17 @@ goes_position_mend(void)
 	{
 		Relation	events;
 
-		if (!ConditionalLockRelationOid(lfirst_oid(cell), AccessShareLock))
+		if (!is_free(lfirst_oid(cell)))
 		{
 			complete = false;
 			continue;
 		}
-		events = try_table_open(lfirst_oid(cell), NoLock);
+		events = try_table_open(lfirst_oid(cell), AccessShareLock);
 		if (events != NULL)
 		{
 			greatest = Max(greatest, greatest_position(events));
-			table_close(events, NoLock);
+			table_close(events, AccessShareLock);
 		}
-		UnlockRelationOid(lfirst_oid(cell), AccessShareLock);
 	}
 	raise_sequence(greatest);
 	if (complete)
