@@ -58,6 +58,19 @@ COMMENT ON COLUMN goes.command_types.event IS 'action of the event when there is
 COMMENT ON COLUMN goes.command_types.target IS 'whether the aggregate must be new, must be existing, or may be any of both';
 COMMENT ON COLUMN goes.command_types.allow_deleted IS 'whether the aggregate may be deleted';
 
+CREATE TABLE goes.upcasters (
+    aggregate_type text NOT NULL,
+    action text NOT NULL,
+    from_version integer NOT NULL,
+    upcaster text NOT NULL,
+    PRIMARY KEY (aggregate_type, action, from_version)
+);
+COMMENT ON TABLE goes.upcasters IS 'registered upcasters; written by goes_register_upcaster';
+COMMENT ON COLUMN goes.upcasters.aggregate_type IS 'the type whose events it is for';
+COMMENT ON COLUMN goes.upcasters.action IS 'the action whose events it is for';
+COMMENT ON COLUMN goes.upcasters.from_version IS 'the version it takes; it gives the next one';
+COMMENT ON COLUMN goes.upcasters.upcaster IS 'qualified function (jsonb) that returns jsonb';
+
 CREATE TABLE goes.reactors (
     reactor text PRIMARY KEY,
     mode text NOT NULL CHECK (mode OPERATOR(pg_catalog.=) ANY ('{sync,async,outside}'::pg_catalog.text[])),
@@ -95,13 +108,14 @@ COMMENT ON COLUMN goes.commands.claimed_at IS 'when the command ran, by the wall
 CREATE INDEX commands_claimed_at ON goes.commands (claimed_at);
 COMMENT ON INDEX goes.commands_claimed_at IS 'for goes_forget_commands';
 
-GRANT SELECT ON goes.aggregate_types, goes.event_types, goes.command_types, goes.reactors,
+GRANT SELECT ON goes.aggregate_types, goes.event_types, goes.command_types, goes.upcasters, goes.reactors,
     goes.position TO PUBLIC;
 
 SELECT pg_catalog.pg_extension_config_dump('goes.position', '');
 SELECT pg_catalog.pg_extension_config_dump('goes.aggregate_types', '');
 SELECT pg_catalog.pg_extension_config_dump('goes.event_types', '');
 SELECT pg_catalog.pg_extension_config_dump('goes.command_types', '');
+SELECT pg_catalog.pg_extension_config_dump('goes.upcasters', '');
 SELECT pg_catalog.pg_extension_config_dump('goes.reactors', '');
 SELECT pg_catalog.pg_extension_config_dump('goes.commands', '');
 
@@ -196,6 +210,13 @@ AS 'MODULE_PATHNAME', 'goes_register_command';
 COMMENT ON FUNCTION @extschema@.goes_register_command(text, text, text, text, text, text, boolean) IS
     'register the command <aggregate_type>.<command>; target: new, existing or any; without build the command''s data becomes the event''s';
 
+CREATE FUNCTION @extschema@.goes_register_upcaster(aggregate_type text, action text, from_version integer, upcaster text)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_register_upcaster';
+COMMENT ON FUNCTION @extschema@.goes_register_upcaster(text, text, integer, text) IS
+    'register a function (jsonb) RETURNS jsonb that turns the data of from_version into that of the next version';
+
 CREATE FUNCTION @extschema@.goes_on(events text[], sync text[] DEFAULT '{}', async text[] DEFAULT '{}', outside text[] DEFAULT '{}', start bigint DEFAULT NULL)
 RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -230,6 +251,13 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'goes_unregister_command';
 COMMENT ON FUNCTION @extschema@.goes_unregister_command(text, text) IS
     'remove a command';
+
+CREATE FUNCTION @extschema@.goes_unregister_upcaster(aggregate_type text, action text, from_version integer)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_unregister_upcaster';
+COMMENT ON FUNCTION @extschema@.goes_unregister_upcaster(text, text, integer) IS
+    'remove an upcaster';
 
 -- ---------------------------------------------------------------------------
 -- Executing
@@ -286,6 +314,47 @@ COMMENT ON FUNCTION @extschema@.goes_forget_commands(timestamptz) IS
 REVOKE EXECUTE ON FUNCTION @extschema@.goes_forget_commands(timestamptz) FROM PUBLIC;
 
 -- ---------------------------------------------------------------------------
+-- Reading the past
+-- ---------------------------------------------------------------------------
+CREATE FUNCTION @extschema@.goes_aggregate_at(aggregate anyelement, id uuid, version bigint DEFAULT NULL, at timestamptz DEFAULT NULL)
+RETURNS anyelement
+LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_aggregate_at';
+COMMENT ON FUNCTION @extschema@.goes_aggregate_at(anyelement, uuid, bigint, timestamptz) IS
+    'the state of an aggregate after that version and no later than that time: goes_aggregate_at(NULL::users, id, version => 3)';
+
+CREATE FUNCTION @extschema@.goes_aggregates_at(aggregate anyelement, at timestamptz DEFAULT NULL, up_to bigint DEFAULT NULL, ids uuid[] DEFAULT NULL)
+RETURNS SETOF anyelement
+LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_aggregates_at';
+COMMENT ON FUNCTION @extschema@.goes_aggregates_at(anyelement, timestamptz, bigint, uuid[]) IS
+    'the states of all aggregates of a type, or of these ids, at that time and after the events up to that position';
+
+CREATE FUNCTION @extschema@.goes_history(aggregate anyelement, id uuid)
+RETURNS SETOF anyelement
+LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_history';
+COMMENT ON FUNCTION @extschema@.goes_history(anyelement, uuid) IS
+    'the state of an aggregate after each of its events, in order';
+
+-- ---------------------------------------------------------------------------
+-- Replay and maintenance
+-- ---------------------------------------------------------------------------
+CREATE FUNCTION @extschema@.goes_replay(aggregate_type text, id uuid)
+RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_replay';
+COMMENT ON FUNCTION @extschema@.goes_replay(text, uuid) IS
+    'recompute an aggregate from its events; true if its row was different or missing';
+
+CREATE FUNCTION @extschema@.goes_verify(aggregate_type text)
+RETURNS TABLE (id uuid, problem text, stored jsonb, expected jsonb)
+LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_verify';
+COMMENT ON FUNCTION @extschema@.goes_verify(text) IS
+    'compare all aggregates of a type with their events; a row for each problem, none if all is well';
+
+-- ---------------------------------------------------------------------------
 -- Triggers
 -- ---------------------------------------------------------------------------
 CREATE FUNCTION goes.guard_events()
@@ -318,6 +387,8 @@ CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON 
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON goes.event_types
     FOR EACH STATEMENT EXECUTE FUNCTION goes.registry_changed();
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON goes.command_types
+    FOR EACH STATEMENT EXECUTE FUNCTION goes.registry_changed();
+CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON goes.upcasters
     FOR EACH STATEMENT EXECUTE FUNCTION goes.registry_changed();
 CREATE TRIGGER registry_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON goes.reactors
     FOR EACH STATEMENT EXECUTE FUNCTION goes.registry_changed();

@@ -125,15 +125,28 @@ make_fit(GoesLayout *layout, Form_pg_attribute att)
 	return ExecInitExprWithParams(expression_planner((Expr *) cast), params);
 }
 
+/* The expression of a generated column, over the row; else NULL. */
+static ExprState *
+make_generate(Relation relation, Form_pg_attribute att)
+{
+	Node	   *expression;
+
+	if (att->attgenerated == '\0')
+		return NULL;
+	expression = goes_generation_expression(relation, att->attnum);
+	return ExecInitExpr(expression_planner((Expr *) expression), NULL);
+}
+
 static void
-describe_column(GoesLayout *layout, GoesColumn *column, Form_pg_attribute att,
-				MemoryContext context)
+describe_column(GoesLayout *layout, Relation relation, GoesColumn *column,
+				Form_pg_attribute att, MemoryContext context)
 {
 	MemoryContext oldcontext = MemoryContextSwitchTo(context);
 
 	column->attnum = att->attnum;
 	column->base = goes_is_base_column(NameStr(att->attname));
 	column->stored = att->attgenerated == '\0' && att->attidentity == '\0';
+	column->generate = make_generate(relation, att);
 	column->fit = make_fit(layout, att);
 	column->domain = get_typtype(att->atttypid) == TYPTYPE_DOMAIN ?
 		att->atttypid : InvalidOid;
@@ -379,7 +392,7 @@ make_layout(GoesAggregateType *type, Relation aggregate, Relation events)
 		layout->initial_nulls[i] = true;
 		if (att->attisdropped)
 			continue;
-		describe_column(layout, column, att, type->context);
+		describe_column(layout, aggregate, column, att, type->context);
 		set_initial_value(layout, aggregate, column, type->context);
 		layout->returning |= !column->stored;
 		layout->ncolumns++;
@@ -447,9 +460,16 @@ make_state(const GoesLayout *layout, Relation aggregate, const pg_uuid_t *id)
 	return state;
 }
 
-static void
-set_initial_state(const GoesLayout *layout, GoesState *state)
+/*
+ * goes_initial_state
+ *		The state of an aggregate that has no event yet, in the current context.
+ */
+GoesState *
+goes_initial_state(const GoesLayout *layout, Relation aggregate,
+				   const pg_uuid_t *id)
 {
+	GoesState  *state = make_state(layout, aggregate, id);
+
 	memcpy(state->row.values, layout->initial_values,
 		   layout->natts * sizeof(Datum));
 	memcpy(state->row.nulls, layout->initial_nulls,
@@ -458,6 +478,7 @@ set_initial_state(const GoesLayout *layout, GoesState *state)
 	state->row.nulls[layout->id - 1] = false;
 	state->row.values[layout->version - 1] = Int64GetDatum(0);
 	state->row.nulls[layout->version - 1] = false;
+	return state;
 }
 
 /* Take a row of the last result, which has the columns of the layout. */
@@ -473,14 +494,39 @@ take_row(const GoesLayout *layout, HeapTuple tuple, Datum *values, bool *nulls)
 	}
 }
 
-/* Copy what goes itself needs from the row into the state. */
-static void
-note_base_columns(const GoesLayout *layout, GoesState *state)
+/*
+ * goes_state_advance
+ *		The state is that of its row by now: note the row's version and so on.
+ */
+void
+goes_state_advance(const GoesLayout *layout, GoesState *state)
 {
 	state->exists = true;
+	state->created_at = DatumGetTimestampTz(state->row.values[layout->created_at - 1]);
 	state->version = DatumGetInt64(state->row.values[layout->version - 1]);
 	state->updated_at = DatumGetTimestampTz(state->row.values[layout->updated_at - 1]);
 	state->deleted = !state->row.nulls[layout->deleted_at - 1];
+}
+
+/* goes_state_copy: a copy of all values, in the current memory context. */
+GoesState *
+goes_state_copy(const GoesLayout *layout, Relation aggregate,
+				const GoesState *state)
+{
+	GoesState  *copy = make_state(layout, aggregate, &state->id);
+
+	for (int i = 0; i < layout->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(state->row.tupdesc, i);
+
+		copy->row.nulls[i] = state->row.nulls[i];
+		if (!state->row.nulls[i])
+			copy->row.values[i] = datumCopy(state->row.values[i], att->attbyval,
+											att->attlen);
+	}
+	if (state->exists)
+		goes_state_advance(layout, copy);
+	return copy;
 }
 
 /*
@@ -494,21 +540,19 @@ goes_aggregate_load(const GoesAggregateType *type, Relation aggregate,
 					const pg_uuid_t *id, GoesLoad how)
 {
 	const GoesLayout *layout = type->layout;
-	GoesState  *state = make_state(layout, aggregate, id);
-	Datum		arg = UUIDPGetDatum(&state->id);
+	GoesState  *state;
+	Datum		arg = UUIDPGetDatum(id);
 
 	if (SPI_execute_plan(how == GOES_LOAD_LOCK ? layout->lock : layout->read,
-						 &arg, NULL, false, 2) != SPI_OK_SELECT)
+						 &arg, NULL, how == GOES_LOAD_SEE, 2) != SPI_OK_SELECT)
 		elog(ERROR, "could not read aggregate table \"%s\"",
 			 RelationGetRelationName(aggregate));
 	if (SPI_processed == 0)
-	{
-		set_initial_state(layout, state);
-		return state;
-	}
+		return goes_initial_state(layout, aggregate, id);
+	state = make_state(layout, aggregate, id);
 	take_row(layout, SPI_tuptable->vals[0], state->row.values, state->row.nulls);
 	memcpy(state->loaded, state->row.values, layout->natts * sizeof(Datum));
-	note_base_columns(layout, state);
+	goes_state_advance(layout, state);
 	return state;
 }
 
@@ -609,6 +653,42 @@ goes_state_conform(const GoesLayout *layout, GoesState *state)
 						 column->domain, &column->domain_cache,
 						 CacheMemoryContext);
 	}
+}
+
+/*
+ * goes_state_complete
+ *		Give a state that was calculated, but not stored, the columns that goes
+ *		does not write: generated ones are computed, identities are those of the
+ *		stored row.
+ */
+void
+goes_state_complete(const GoesLayout *layout, GoesState *state,
+					const GoesState *stored)
+{
+	ExprContext *econtext = layout->econtext;
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(state->row.tupdesc,
+													&TTSOpsVirtual);
+
+	memcpy(slot->tts_values, state->row.values, layout->natts * sizeof(Datum));
+	memcpy(slot->tts_isnull, state->row.nulls, layout->natts * sizeof(bool));
+	ExecStoreVirtualTuple(slot);
+	econtext->ecxt_scantuple = slot;
+	for (int i = 0; i < layout->ncolumns; i++)
+	{
+		const GoesColumn *column = &layout->columns[i];
+		int			att = column->attnum - 1;
+
+		if (column->generate != NULL)
+			state->row.values[att] = ExecEvalExpr(column->generate, econtext,
+												  &state->row.nulls[att]);
+		else if (!column->stored)
+		{
+			state->row.values[att] = stored->row.values[att];
+			state->row.nulls[att] = stored->row.nulls[att];
+		}
+	}
+	econtext->ecxt_scantuple = NULL;
+	ExecDropSingleTupleTableSlot(slot);
 }
 
 /* ---------------------------------------------------------------------------

@@ -22,6 +22,7 @@ typedef struct GoesColumn
 	bool		base;			/* of goes_base_aggregate */
 	bool		stored;			/* written by goes: neither generated nor
 								 * identity */
+	ExprState  *generate;		/* of a generated column, else NULL */
 	ExprState  *fit;			/* fits a value into varchar(42), ...; or NULL */
 	Oid			domain;			/* or InvalidOid */
 	void	   *domain_cache;
@@ -58,7 +59,8 @@ typedef struct GoesState
 	bool		exists;
 	pg_uuid_t	id;
 	int64		version;		/* 0: does not exist yet */
-	TimestampTz updated_at;		/* meaningless for version 0 */
+	TimestampTz created_at;		/* these are meaningless for version 0 */
+	TimestampTz updated_at;
 	bool		deleted;
 } GoesState;
 
@@ -71,7 +73,8 @@ typedef enum GoesStored
 
 typedef enum GoesLoad
 {
-	GOES_LOAD_READ,
+	GOES_LOAD_SEE,				/* under the active snapshot */
+	GOES_LOAD_READ,				/* as of now */
 	GOES_LOAD_LOCK				/* FOR NO KEY UPDATE */
 } GoesLoad;
 
@@ -83,6 +86,13 @@ extern GoesLayout *goes_layout(GoesAggregateType *type, Relation aggregate,
 extern GoesState *goes_aggregate_load(const GoesAggregateType *type,
 									  Relation aggregate, const pg_uuid_t *id,
 									  GoesLoad how);
+extern GoesState *goes_initial_state(const GoesLayout *layout,
+									 Relation aggregate, const pg_uuid_t *id);
+extern GoesState *goes_state_copy(const GoesLayout *layout, Relation aggregate,
+								  const GoesState *state);
+extern void goes_state_advance(const GoesLayout *layout, GoesState *state);
+extern void goes_state_complete(const GoesLayout *layout, GoesState *state,
+								const GoesState *stored);
 extern Datum goes_state_to_datum(const GoesState *state);
 extern void goes_state_from_datum(GoesState *state, Datum composite);
 extern void goes_state_conform(const GoesLayout *layout, GoesState *state);

@@ -12,15 +12,13 @@
 #include "catalog/pg_type.h"
 #include "errors.h"
 #include "event.h"
-#include "miscadmin.h"
-#include "pgtime.h"
 #include "relation.h"
+#include "settings.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
-#include "utils/guc.h"
-#include "uuid.h"
 #include "utils/timestamp.h"
+#include "uuid.h"
 
 #define MERGE "goes_merge"
 #define C_PREFIX "c:"
@@ -190,31 +188,6 @@ call_function(GoesAggregateType *type, GoesEventType *event_type,
  */
 
 static void
-set_config(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-}
-
-/*
- * Calculators see the same settings on execute and on replay.  Returns the
- * nesting level to give to AtEOXact_GUC.
- */
-static int
-fix_settings(void)
-{
-	int			nestlevel = NewGUCNestLevel();
-
-	if (strcmp(pg_get_timezone_name(session_timezone), "UTC") != 0)
-		set_config("TimeZone", "UTC");
-	if (DateStyle != USE_ISO_DATES || DateOrder != DATEORDER_MDY)
-		set_config("DateStyle", "ISO, MDY");
-	if (IntervalStyle != INTSTYLE_ISO_8601)
-		set_config("IntervalStyle", "iso_8601");
-	return nestlevel;
-}
-
-static void
 run_calculator(GoesAggregateType *type, GoesEventType *event_type,
 			   GoesState *state, const GoesEvent *event)
 {
@@ -222,14 +195,14 @@ run_calculator(GoesAggregateType *type, GoesEventType *event_type,
 
 	if (event_type->calculator == NULL)
 		return;
-	nestlevel = fix_settings();
+	nestlevel = goes_fix_settings();
 	if (strcmp(event_type->calculator, MERGE) == 0)
 		merge(type, event_type, state, event);
 	else if (is_c_calculator(event_type->calculator))
 		run_callback(state, event, event_type->calculator);
 	else
 		call_function(type, event_type, state, event);
-	AtEOXact_GUC(true, nestlevel);
+	goes_restore_settings(nestlevel);
 }
 
 static void
@@ -247,9 +220,8 @@ set_base_columns(const GoesLayout *layout, GoesState *state,
 	set_column(state, layout->id, UUIDPGetDatum(&state->id));
 	set_column(state, layout->version, Int64GetDatum(event->aggregate_version));
 	set_column(state, layout->created_at,
-			   event->aggregate_version == 1 ?
-			   TimestampTzGetDatum(event->recorded_at) :
-			   state->loaded[layout->created_at - 1]);
+			   TimestampTzGetDatum(event->aggregate_version == 1 ?
+								   event->recorded_at : state->created_at));
 	set_column(state, layout->updated_at, TimestampTzGetDatum(event->recorded_at));
 }
 

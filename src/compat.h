@@ -55,6 +55,18 @@ typedef OverrideSearchPath GoesSearchPath;
 	(pg_database_aclcheck(MyDatabaseId, role, ACL_CONNECT) == ACLCHECK_OK)
 #endif
 
+/* The expression of a generated column, over the row's own columns */
+#if PG_VERSION_NUM >= 180000
+#define goes_generation_expression(relation, attnum) \
+	(TupleDescAttr(RelationGetDescr(relation), (attnum) - 1)->attgenerated == \
+	 ATTRIBUTE_GENERATED_VIRTUAL ? \
+	 build_generation_expression(relation, attnum) : \
+	 build_column_default(relation, attnum))
+#else
+#define goes_generation_expression(relation, attnum) \
+	build_column_default(relation, attnum)
+#endif
+
 /* All functions of that name, whatever their arguments */
 #define goes_function_candidates(names) \
 	FuncnameGetCandidates(names, -1, NIL, false, false, false, true)

@@ -26,6 +26,7 @@
 #include "reactor.h"
 #include "registry.h"
 #include "relation.h"
+#include "upcaster.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -37,6 +38,7 @@ typedef enum ReferenceKind
 	REFERENCE_BUILD,
 	REFERENCE_VALIDATE,
 	REFERENCE_CALCULATOR,
+	REFERENCE_UPCASTER,
 	REFERENCE_REACTOR
 } ReferenceKind;
 
@@ -47,7 +49,7 @@ typedef struct Reference
 	Oid			oid;			/* InvalidOid: there is no such function */
 	char	   *type;			/* these are NULL and 0 for a reactor */
 	char	   *item;			/* command or action */
-	int32		version;		/* of the event */
+	int32		version;		/* of the event, from which an upcaster goes */
 } Reference;
 
 /* ---------------------------------------------------------------------------
@@ -87,6 +89,7 @@ static List *
 add_type_references(List *references, const GoesAggregateType *type)
 {
 	GoesSignature calculator = goes_calculator_signature(type->rowtype);
+	GoesSignature upcaster = goes_upcaster_signature();
 	GoesSignature command = goes_command_signature(type->rowtype, VOIDOID);
 
 	for (int i = 0; i < type->nevents; i++)
@@ -98,6 +101,15 @@ add_type_references(List *references, const GoesAggregateType *type)
 			references = add_type_reference(references, REFERENCE_CALCULATOR,
 											event->calculator, &calculator,
 											type, event->action, event->version);
+	}
+	for (int i = 0; i < type->nupcasters; i++)
+	{
+		const GoesUpcaster *u = &type->upcasters[i];
+
+		references = add_type_reference(references, REFERENCE_UPCASTER,
+										goes_function_name(u->function),
+										&upcaster, type, u->action,
+										u->from_version);
 	}
 	for (int i = 0; i < type->ncommands; i++)
 	{
@@ -302,6 +314,13 @@ follow_rename(const Reference *reference, const char *name)
 							 " WHERE aggregate_type OPERATOR(pg_catalog.=) $2"
 							 " AND action OPERATOR(pg_catalog.=) $3"
 							 " AND event_version OPERATOR(pg_catalog.=) $4",
+							 reference, name);
+			break;
+		case REFERENCE_UPCASTER:
+			update_reference("UPDATE goes.upcasters SET upcaster = $1"
+							 " WHERE aggregate_type OPERATOR(pg_catalog.=) $2"
+							 " AND action OPERATOR(pg_catalog.=) $3"
+							 " AND from_version OPERATOR(pg_catalog.=) $4",
 							 reference, name);
 			break;
 		case REFERENCE_REACTOR:
@@ -763,6 +782,15 @@ drop_reference(const Reference *reference, bool cascade)
 						  "goes_unregister_event");
 			goes_forget_event(reference->type, reference->item,
 							  reference->version);
+			break;
+		case REFERENCE_UPCASTER:
+			check_cascade(reference, cascade,
+						  psprintf("the upcaster of event \"%s.%s.%d\"",
+								   reference->type, reference->item,
+								   reference->version),
+						  "goes_unregister_upcaster");
+			goes_forget_upcaster(reference->type, reference->item,
+								 reference->version);
 			break;
 		case REFERENCE_REACTOR:
 			check_cascade(reference, cascade,

@@ -172,8 +172,9 @@ check_stored(const GoesAggregateType *type, Relation events,
 		report_trigger(events, event, "changed");
 }
 
-static void
-add_context(void *arg)
+/* goes_event_context: an error context callback, whose argument is a GoesEvent. */
+void
+goes_event_context(void *arg)
 {
 	const GoesEvent *event = arg;
 
@@ -208,7 +209,7 @@ goes_event_append(const GoesAggregateType *type, Relation events,
 	char		nulls[] = "           ";
 	ErrorContextCallback context = {
 		.previous = error_context_stack,
-		.callback = add_context,
+		.callback = goes_event_context,
 		.arg = unconstify(GoesEvent *, event)
 	};
 
@@ -263,6 +264,39 @@ goes_event_from_row(const char *aggregate_type, TupleDesc desc, HeapTuple row)
 	event->data = DatumGetJsonbPCopy(get_column(desc, row, "data"));
 	event->metadata = DatumGetJsonbPCopy(get_column(desc, row, "metadata"));
 	event->recorded_at = DatumGetTimestampTz(get_column(desc, row, "recorded_at"));
+	return event;
+}
+
+/* goes_event_columns: what to select for goes_event_from_columns. */
+char *
+goes_event_columns(void)
+{
+	return EVENT_COLUMNS;
+}
+
+/*
+ * goes_event_from_columns
+ *		The same for a row of the columns of goes_event_columns.  What is passed
+ *		by reference stays in the row where that is possible.
+ */
+GoesEvent *
+goes_event_from_columns(const char *aggregate_type, TupleDesc desc, HeapTuple row)
+{
+	GoesEvent  *event = palloc0(sizeof(GoesEvent));
+	Datum		values[11];
+	bool		nulls[11];
+
+	heap_deform_tuple(row, desc, values, nulls);
+	event->position = DatumGetInt64(values[0]);
+	event->id = *DatumGetUUIDP(values[1]);
+	event->aggregate_type = aggregate_type;
+	event->aggregate_id = *DatumGetUUIDP(values[2]);
+	event->aggregate_version = DatumGetInt64(values[3]);
+	event->action = TextDatumGetCString(values[4]);
+	event->event_version = DatumGetInt32(values[5]);
+	event->data = DatumGetJsonbP(values[6]);
+	event->metadata = DatumGetJsonbP(values[7]);
+	event->recorded_at = DatumGetTimestampTz(values[10]);
 	return event;
 }
 

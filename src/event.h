@@ -25,6 +25,10 @@ extern GoesEvent *goes_event_read(const GoesAggregateType *type,
 								  Relation events, int64 position);
 extern GoesEvent *goes_event_from_row(const char *aggregate_type, TupleDesc desc,
 									  HeapTuple row);
+extern char *goes_event_columns(void);
+extern GoesEvent *goes_event_from_columns(const char *aggregate_type,
+										  TupleDesc desc, HeapTuple row);
+extern void goes_event_context(void *event);
 extern bool goes_event_is_imported(TupleDesc desc, HeapTuple row);
 extern Datum goes_event_to_datum(const GoesEvent *event, bool with_transient);
 extern Jsonb *goes_event_to_jsonb(const GoesEvent *event);

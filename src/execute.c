@@ -27,6 +27,7 @@
 #include "miscadmin.h"
 #include "position.h"
 #include "relation.h"
+#include "upcaster.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -435,7 +436,8 @@ static void
 calculate(GoesExecution *execution)
 {
 	execution->stage = GOES_STAGE_CALCULATE;
-	goes_calculate(execution->type, execution->state, execution->event);
+	execution->seen = goes_upcast(execution->type, execution->event);
+	goes_calculate(execution->type, execution->state, execution->seen);
 }
 
 /* Tell the commands around this one that it wrote its aggregate. */
@@ -544,6 +546,7 @@ repeat_outcome(GoesExecution *execution, const GoesOutcome *outcome)
 		report_aggregate(execution, ERRCODE_GOES_NOT_FOUND, "does not exist", NULL);
 	execution->event = goes_event_read(execution->type, execution->events,
 									   outcome->position);
+	execution->seen = goes_upcast(execution->type, execution->event);
 }
 
 static void
@@ -673,7 +676,7 @@ execute_to_jsonb(GoesExecution *execution)
 	if (execution->event != NULL)
 	{
 		MemoryContextSwitchTo(context);
-		result = goes_event_to_jsonb(execution->event);
+		result = goes_event_to_jsonb(execution->seen);
 	}
 	SPI_finish();
 	return result;

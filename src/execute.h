@@ -38,7 +38,8 @@ typedef struct GoesExecution
 	Relation	aggregate;
 	Relation	events;
 	GoesState  *state;
-	GoesEvent  *event;			/* NULL: nothing happened */
+	GoesEvent  *event;			/* as stored; NULL: nothing happened */
+	const GoesEvent *seen;		/* as upcasters leave it for everybody else */
 	bool		claimed;		/* goes_execute_many has claimed the command id */
 	bool		moved;			/* a nested command wrote the aggregate */
 	TimestampTz common_time;	/* of all events of goes_execute_many, or 0 */

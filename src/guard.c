@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/partition.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
@@ -257,6 +258,48 @@ goes_guard_is_complete(Oid relation)
 			return false;
 	}
 	return true;
+}
+
+/* What is wrong with one guard, or NIL. */
+static List *
+trigger_problem(Oid relation, const char *name)
+{
+	Relation	opened = table_open(relation, AccessShareLock);
+	TriggerDesc *triggers = opened->trigdesc;
+	char	   *problem = psprintf("guard %s of table %s is missing", name,
+								   goes_relation_name(relation));
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (strcmp(trigger->tgname, name) == 0)
+			problem = trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN ||
+				trigger->tgenabled == TRIGGER_FIRES_ALWAYS ? NULL :
+				psprintf("guard %s of table %s is disabled", name,
+						 goes_relation_name(relation));
+	}
+	table_close(opened, AccessShareLock);
+	return problem ? list_make1(problem) : NIL;
+}
+
+/*
+ * goes_guard_problems
+ *		Sentences about the guards of a table and its partitions that are missing
+ *		or disabled; NIL if all is well.
+ */
+List *
+goes_guard_problems(Oid relation)
+{
+	List	   *problems = NIL;
+	ListCell   *cell;
+
+	foreach(cell, find_all_inheritors(relation, AccessShareLock, NULL))
+	{
+		problems = list_concat(problems, trigger_problem(lfirst_oid(cell), ROW_GUARD));
+		problems = list_concat(problems, trigger_problem(lfirst_oid(cell), TRUNCATE_GUARD));
+	}
+	return problems;
 }
 
 static void

@@ -58,6 +58,21 @@ goes_text_arg(FunctionCallInfo fcinfo, int n, const char *name)
 	return text_to_cstring(PG_GETARG_TEXT_PP(n));
 }
 
+/* goes_version_arg: a version of an event: not NULL (22004), from 1 (22023). */
+int32
+goes_version_arg(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" must not be null", name)));
+	if (PG_GETARG_INT32(n) < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be at least 1", name)));
+	return PG_GETARG_INT32(n);
+}
+
 static char *
 optional_text_arg(FunctionCallInfo fcinfo, int n)
 {
@@ -75,9 +90,12 @@ goes_lock_registry(void)
 					   ShareUpdateExclusiveLock);
 }
 
-/* The registered type, which the current user must own. */
-static GoesAggregateType *
-own_type(const char *name)
+/*
+ * goes_own_type
+ *		The registered type (OG008), which the current user must own (42501).
+ */
+GoesAggregateType *
+goes_own_type(const char *name)
 {
 	GoesAggregateType *type = goes_get_aggregate_type(name);
 
@@ -86,13 +104,17 @@ own_type(const char *name)
 	return type;
 }
 
-/* The same, and nobody else changes the registry until this transaction ends. */
-static GoesAggregateType *
-own_type_locked(const char *name)
+/*
+ * goes_own_type_locked
+ *		The same, and nobody else changes the registry until this transaction
+ *		ends.
+ */
+GoesAggregateType *
+goes_own_type_locked(const char *name)
 {
-	(void) own_type(name);
+	(void) goes_own_type(name);
 	goes_lock_registry();
-	return own_type(name);
+	return goes_own_type(name);
 }
 
 static bool
@@ -530,6 +552,8 @@ goes_forget_type(const char *type_name)
 	goes_reactors_forget_type(type_name);
 	delete_rows("DELETE FROM goes.command_types"
 				" WHERE aggregate_type OPERATOR(pg_catalog.=) $1", type_name);
+	delete_rows("DELETE FROM goes.upcasters"
+				" WHERE aggregate_type OPERATOR(pg_catalog.=) $1", type_name);
 	delete_rows("DELETE FROM goes.event_types"
 				" WHERE aggregate_type OPERATOR(pg_catalog.=) $1", type_name);
 	delete_rows("DELETE FROM goes.aggregate_types"
@@ -547,7 +571,7 @@ goes_unregister_aggregate(PG_FUNCTION_ARGS)
 {
 	char	   *type = goes_text_arg(fcinfo, 0, "type");
 
-	(void) own_type_locked(type);
+	(void) goes_own_type_locked(type);
 	SPI_connect();
 	goes_forget_type(type);
 	SPI_finish();
@@ -574,19 +598,6 @@ resolve_calculator(const GoesAggregateType *type, char *calculator)
 														   "calculator"));
 }
 
-static int32
-version_arg(FunctionCallInfo fcinfo, int n)
-{
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be null", "event_version")));
-	if (PG_GETARG_INT32(n) < 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("event_version must be at least 1")));
-	return PG_GETARG_INT32(n);
-}
 
 static void
 write_event_type(const char *type, const char *action, int32 version,
@@ -615,7 +626,7 @@ static bool
 check_event(const char *type_name, const char *action, int32 version,
 			char **calculator)
 {
-	GoesAggregateType *type = own_type(type_name);
+	GoesAggregateType *type = goes_own_type(type_name);
 	GoesEventType *registered = goes_find_event_type(type, action, version);
 	char	   *resolved = resolve_calculator(type, *calculator);
 
@@ -628,7 +639,7 @@ check_event(const char *type_name, const char *action, int32 version,
 static void
 lock_calculator(const char *type_name, const char *calculator)
 {
-	GoesSignature signature = goes_calculator_signature(own_type(type_name)->rowtype);
+	GoesSignature signature = goes_calculator_signature(goes_own_type(type_name)->rowtype);
 
 	if (calculator != NULL && goes_calculator_is_function(calculator))
 		goes_function_lock(calculator, &signature);
@@ -646,7 +657,7 @@ goes_register_event(PG_FUNCTION_ARGS)
 {
 	char	   *type = goes_text_arg(fcinfo, 0, "aggregate_type");
 	char	   *action = goes_text_arg(fcinfo, 1, "action");
-	int32		version = version_arg(fcinfo, 2);
+	int32		version = goes_version_arg(fcinfo, 2, "event_version");
 	char	   *calculator = optional_text_arg(fcinfo, 3);
 
 	goes_check_name("event", action);
@@ -713,8 +724,8 @@ goes_unregister_event(PG_FUNCTION_ARGS)
 {
 	char	   *type_name = goes_text_arg(fcinfo, 0, "aggregate_type");
 	char	   *action = goes_text_arg(fcinfo, 1, "action");
-	int32		version = version_arg(fcinfo, 2);
-	GoesAggregateType *type = own_type_locked(type_name);
+	int32		version = goes_version_arg(fcinfo, 2, "event_version");
+	GoesAggregateType *type = goes_own_type_locked(type_name);
 
 	if (goes_find_event_type(type, action, version) == NULL)
 		ereport(ERROR,
@@ -829,7 +840,7 @@ write_command_type(const Request *request)
 static bool
 check_command(Request *request)
 {
-	GoesAggregateType *type = own_type(request->type);
+	GoesAggregateType *type = goes_own_type(request->type);
 
 	check_request(request, type);
 	request->build = resolve_command_function(type, request->build,
@@ -843,7 +854,7 @@ check_command(Request *request)
 static void
 lock_command_functions(const Request *request)
 {
-	GoesSignature signature = goes_command_signature(own_type(request->type)->rowtype,
+	GoesSignature signature = goes_command_signature(goes_own_type(request->type)->rowtype,
 													 VOIDOID);
 
 	if (request->build != NULL)
@@ -910,7 +921,7 @@ goes_unregister_command(PG_FUNCTION_ARGS)
 {
 	char	   *type_name = goes_text_arg(fcinfo, 0, "aggregate_type");
 	char	   *command = goes_text_arg(fcinfo, 1, "command");
-	GoesAggregateType *type = own_type_locked(type_name);
+	GoesAggregateType *type = goes_own_type_locked(type_name);
 
 	if (goes_find_command_type(type, command) == NULL)
 		ereport(ERROR,

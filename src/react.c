@@ -21,6 +21,7 @@
 #include "pattern.h"
 #include "reactor.h"
 #include "registry.h"
+#include "upcaster.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
@@ -238,6 +239,7 @@ static void
 call_reactor(const Binding *binding, const GoesExecution *execution,
 			 const GoesEvent *event)
 {
+	GoesAggregateType *type = goes_get_aggregate_type(binding->type);
 	Datum		args[2];
 	bool		isnull;
 	Datum	   *next = args;
@@ -245,7 +247,8 @@ call_reactor(const Binding *binding, const GoesExecution *execution,
 	if (binding->with_aggregate)
 		*next++ = execution ? goes_state_to_datum(execution->state) :
 			load_aggregate(binding, event);
-	*next = goes_event_to_datum(event, true);
+	*next = goes_event_to_datum(execution ? execution->seen :
+								goes_upcast(type, event), true);
 	(void) goes_function_call(binding->function, args, NULL, &isnull);
 }
 

@@ -280,6 +280,44 @@ goes_calculator_signature(Oid rowtype)
 	return signature;
 }
 
+/* goes_upcaster_signature: of an upcaster function. */
+GoesSignature
+goes_upcaster_signature(void)
+{
+	GoesSignature signature = {
+		.nargs = 1,
+		.argtypes = {JSONBOID},
+		.result = JSONBOID
+	};
+
+	return signature;
+}
+
+static void
+read_upcasters(GoesAggregateType *type, Datum name)
+{
+	static SPIPlanPtr plan = NULL;
+	GoesSignature signature = goes_upcaster_signature();
+
+	read_registry(&plan,
+				  "SELECT action, from_version, upcaster FROM goes.upcasters"
+				  " WHERE aggregate_type OPERATOR(pg_catalog.=) $1",
+				  TEXTOID, name);
+	type->nupcasters = SPI_processed;
+	type->upcasters = MemoryContextAllocZero(type->context,
+											 Max(1, SPI_processed) *
+											 sizeof(GoesUpcaster));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		GoesUpcaster *upcaster = &type->upcasters[i];
+
+		upcaster->action = keep_string(type->context, get_string(i, 1));
+		upcaster->from_version = DatumGetInt32(get_datum(i, 2));
+		upcaster->function = goes_function_create(type->context, get_string(i, 3),
+												  &signature, "upcaster");
+	}
+}
+
 static void
 read_event_types(GoesAggregateType *type, Datum name)
 {
@@ -390,6 +428,7 @@ read_aggregate_type(const char *name)
 	if (!OidIsValid(type->rowtype))
 		return NULL;
 	read_event_types(type, key);
+	read_upcasters(type, key);
 	read_command_types(type, key);
 	return type;
 }

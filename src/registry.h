@@ -32,6 +32,13 @@ typedef struct GoesEventType
 								 * goes_merge; made when first used */
 } GoesEventType;
 
+typedef struct GoesUpcaster
+{
+	const char *action;
+	int32		from_version;
+	GoesFunction *function;
+} GoesUpcaster;
+
 typedef struct GoesCommandType
 {
 	const char *name;			/* without the aggregate type */
@@ -54,6 +61,8 @@ typedef struct GoesAggregateType
 	bool		altered;		/* one of its tables was altered since */
 	int			nevents;		/* ordered by action and version */
 	GoesEventType *event_types;
+	int			nupcasters;
+	GoesUpcaster *upcasters;
 	int			ncommands;		/* ordered by name */
 	GoesCommandType *command_types;
 	struct GoesLayout *layout;	/* how to read and write its tables, made when
@@ -91,6 +100,7 @@ extern GoesCommandType *goes_find_command_type(const GoesAggregateType *type,
 
 extern GoesSignature goes_command_signature(Oid rowtype, Oid result);
 extern GoesSignature goes_calculator_signature(Oid rowtype);
+extern GoesSignature goes_upcaster_signature(void);
 
 extern uint64 goes_registry_execute(const char *sql, int nargs,
 									const Oid *argtypes, const Datum *args,

@@ -1,0 +1,47 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.c
+ *	  The settings under which pure functions of a model run.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "pgtime.h"
+#include "settings.h"
+#include "utils/guc.h"
+
+static void
+set_config(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/*
+ * goes_fix_settings
+ *		Let calculators and upcasters see the same settings on execute and on
+ *		replay.  Returns what goes_restore_settings needs; after an error the
+ *		end of the (sub)transaction restores them.
+ */
+int
+goes_fix_settings(void)
+{
+	int			nestlevel = NewGUCNestLevel();
+
+	if (strcmp(pg_get_timezone_name(session_timezone), "UTC") != 0)
+		set_config("TimeZone", "UTC");
+	if (DateStyle != USE_ISO_DATES || DateOrder != DATEORDER_MDY)
+		set_config("DateStyle", "ISO, MDY");
+	if (IntervalStyle != INTSTYLE_ISO_8601)
+		set_config("IntervalStyle", "iso_8601");
+	return nestlevel;
+}
+
+/* goes_restore_settings: undo goes_fix_settings. */
+void
+goes_restore_settings(int nestlevel)
+{
+	AtEOXact_GUC(true, nestlevel);
+}
