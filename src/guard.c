@@ -148,7 +148,13 @@ take_expected(TriggerData *trigger, HeapTuple row)
 		return false;
 	id = heap_getattr(row, SPI_fnumber(desc, "id"), desc, &isnull);
 	if (isnull || !goes_uuid_equal(DatumGetUUIDP(id), &expected.id))
-		return false;
+		ereport(ERROR,
+				(errcode(ERRCODE_GOES_NOT_APPLICABLE),
+				 errmsg("a trigger of table \"%s\" changed the id of the row that goes wrote",
+						RelationGetRelationName(trigger->tg_relation)),
+				 errdetail("The id was %s.", goes_uuid_string(&expected.id)),
+				 errhint("A BEFORE trigger may only look at the row or raise an error."),
+				 errtable(trigger->tg_relation)));
 	goes_guard_forget();
 	return true;
 }

@@ -12,33 +12,39 @@ CREATE SCHEMA test;
 -- own and goes's, which comes before pg_catalog. All of them raise when used.
 CREATE SCHEMA hostile;
 SET search_path = hostile, test;
-CREATE FUNCTION hostile.raise(what text) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN RAISE 'hostile %', what; END$$;
+CREATE PROCEDURE hostile.make(signature text, result text) LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('CREATE FUNCTION hostile.%s RETURNS %s LANGUAGE plpgsql AS %L', signature, result,
+        format('BEGIN RAISE %L; END', 'hostile ' || signature));
+END $$;
 DO $$
 DECLARE
     t text;
     f text;
 BEGIN
     -- operators on the types that goes compares
-    FOREACH t IN ARRAY '{uuid,text,bigint,integer,name,oid,regclass,timestamptz,boolean,"\"char\"","text[]"}'::text[] LOOP
-        EXECUTE format('CREATE FUNCTION hostile.eq(a pg_catalog.%1$s, b pg_catalog.%1$s) RETURNS boolean LANGUAGE sql AS ''SELECT hostile.raise(%2$L)''', t, '= of ' || t);
-        EXECUTE format('CREATE OPERATOR hostile.= (FUNCTION = hostile.eq, LEFTARG = pg_catalog.%1$s, RIGHTARG = pg_catalog.%1$s)', t);
-        EXECUTE format('CREATE OPERATOR hostile.< (FUNCTION = hostile.eq, LEFTARG = pg_catalog.%1$s, RIGHTARG = pg_catalog.%1$s)', t);
-        EXECUTE format('CREATE OPERATOR hostile.<> (FUNCTION = hostile.eq, LEFTARG = pg_catalog.%1$s, RIGHTARG = pg_catalog.%1$s)', t);
+    FOREACH t IN ARRAY '{uuid,text,int8,int4,name,oid,regclass,timestamptz,bool,"\"char\"","text[]"}'::text[] LOOP
+        FOREACH f IN ARRAY '{=,<,<>,>}'::text[] LOOP
+            CALL hostile.make(format('"%s"(a pg_catalog.%s, b pg_catalog.%2$s)', f, t), 'pg_catalog.bool');
+            EXECUTE format('CREATE OPERATOR hostile.%s (FUNCTION = hostile."%1$s", LEFTARG = pg_catalog.%s, RIGHTARG = pg_catalog.%2$s)', f, t);
+        END LOOP;
     END LOOP;
-    EXECUTE 'CREATE OPERATOR hostile.|| (FUNCTION = hostile.eq, LEFTARG = pg_catalog.text, RIGHTARG = pg_catalog.text)';
-    EXECUTE 'CREATE FUNCTION hostile.eq(a pg_catalog.oid, b integer) RETURNS boolean LANGUAGE sql AS ''SELECT hostile.raise(''''= of oid and integer'''')''';
-    EXECUTE 'CREATE OPERATOR hostile.= (FUNCTION = hostile.eq, LEFTARG = pg_catalog.oid, RIGHTARG = integer)';
+    CALL hostile.make('"="(a pg_catalog.oid, b integer)', 'pg_catalog.bool');
+    CREATE OPERATOR hostile.= (FUNCTION = hostile."=", LEFTARG = oid, RIGHTARG = integer);
+    CALL hostile.make('"||"(a text, b text)', 'text');
+    CREATE OPERATOR hostile.|| (FUNCTION = hostile."||", LEFTARG = text, RIGHTARG = text);
     -- functions that goes's statements might call
-    EXECUTE 'CREATE FUNCTION hostile.max(bigint) RETURNS bigint LANGUAGE sql AS ''SELECT hostile.raise(''''max'''')::integer::bigint''';
-    EXECUTE 'CREATE FUNCTION hostile.now() RETURNS timestamptz LANGUAGE sql AS ''SELECT hostile.raise(''''now'''')::text::timestamptz''';
-    EXECUTE 'CREATE FUNCTION hostile.nextval(regclass) RETURNS bigint LANGUAGE sql AS ''SELECT hostile.raise(''''nextval'''')::integer::bigint''';
-    EXECUTE 'CREATE FUNCTION hostile.pg_event_trigger_ddl_commands() RETURNS SETOF text LANGUAGE sql AS ''SELECT hostile.raise(''''ddl'''')::text''';
-    EXECUTE 'CREATE FUNCTION hostile.pg_event_trigger_dropped_objects() RETURNS SETOF text LANGUAGE sql AS ''SELECT hostile.raise(''''dropped'''')::text''';
-    EXECUTE 'CREATE FUNCTION hostile.jsonb_populate_record(anyelement, jsonb) RETURNS anyelement LANGUAGE plpgsql AS ''BEGIN RAISE ''''hostile populate''''; END''';
+    CALL hostile.make('max(bigint)', 'bigint');
+    CALL hostile.make('now()', 'timestamptz');
+    CALL hostile.make('nextval(regclass)', 'bigint');
+    CALL hostile.make('jsonb_populate_record(anyelement, jsonb)', 'anyelement');
+    CALL hostile.make('pg_event_trigger_ddl_commands(OUT objid oid, OUT classid oid, OUT object_type text)', 'record');
+    CALL hostile.make('pg_event_trigger_dropped_objects(OUT objid oid, OUT object_type text, OUT address_names text[])', 'record');
     -- goes's own
-    FOREACH f IN ARRAY '{goes_merge,guard_events,guard_aggregate,react,registry_changed,goes_uuidv7}'::text[] LOOP
-        EXECUTE format('CREATE FUNCTION hostile.%I() RETURNS trigger LANGUAGE plpgsql AS ''BEGIN RAISE %L; END''', f, 'hostile ' || f);
+    FOREACH f IN ARRAY '{goes_merge,guard_events,guard_aggregate,react,registry_changed}'::text[] LOOP
+        CALL hostile.make(f || '()', 'trigger');
     END LOOP;
+    CALL hostile.make('goes_uuidv7()', 'uuid');
 END $$;
 -- types and tables
 CREATE TYPE hostile.uuid AS (a integer);
@@ -78,6 +84,8 @@ CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_c
 -- registered and used with the hostile schema first. (The path of a session
 -- that does this is odd enough: all its own statements have to name pg_catalog.)
 SET search_path = hostile, test, app, pg_catalog;
+SELECT 'a'::pg_catalog.text = 'a'::pg_catalog.text;
+SELECT max(1::bigint);
 SELECT app.goes_register_aggregate('thing', 'test.things');
 SELECT app.goes_register_event('thing', 'made', 1, 'test.calculate_thing'), app.goes_register_event('thing', 'merged', 1, 'goes_merge');
 SELECT app.goes_register_command('thing', 'make', 'test.build_thing', 'test.validate_thing', target => 'any'),
@@ -120,7 +128,7 @@ SELECT app.goes_unregister_event('thing', 'merged', 1);
 
 -- What the path held while it was planned does not stick: functions are parsed
 -- under the path of the call, as any call does.
-SET search_path = app, pg_catalog;
+SET search_path = a, app, pg_catalog;
 CREATE SCHEMA a;
 CREATE SCHEMA b;
 CREATE FUNCTION a.word() RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT 'a'$$;
