@@ -52,8 +52,35 @@ PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter
 
 # Tests, one name a line, run in this order: test/sql and test/specs hold them.
 REGRESS = \
+	execute \
+	execute_many \
+	nested \
+	metadata \
+	command_id \
+	errors \
+	bad_input \
+	model \
+	calculators \
+	reactors \
+	ddl \
+	guards \
+	names \
 
 ISOLATION = \
+	concurrent-commands \
+	concurrent-create \
+	same-command-id \
+	expected-version \
+	transfer \
+	unique-column \
+	savepoint \
+	nested-commands \
+	old-snapshot \
+	registration \
+	registry-change \
+	ddl-table \
+	ddl-partition \
+	ddl-function \
 
 REGRESS_OPTS = --inputdir=$(srcdir)/test
 ISOLATION_OPTS = --inputdir=$(srcdir)/test

@@ -390,7 +390,7 @@ follow_renames(List *references)
  */
 
 /*
- * Does the command make a partition?  Others must not put guards on: while a
+ * Does the command make a partition?  Others must not put triggers on: while a
  * dump is restored, its own CREATE TRIGGER is still to come.
  */
 static bool
@@ -410,7 +410,7 @@ makes_partition(const Node *parsetree)
 	return false;
 }
 
-/* A partition that was detached is an ordinary table: its last guard goes. */
+/* A partition that was detached is an ordinary table: its triggers of goes go. */
 static void
 release_detached(const Node *parsetree)
 {
@@ -428,9 +428,11 @@ release_detached(const Node *parsetree)
 			continue;
 		detached = RangeVarGetRelid(((PartitionCmd *) command->def)->name,
 									NoLock, true);
-		if (OidIsValid(detached) && !get_rel_relispartition(detached) &&
-			!goes_guard_is_installed(detached))
+		if (OidIsValid(detached) && !get_rel_relispartition(detached))
+		{
+			goes_reactor_detach_all(detached);
 			goes_guard_remove(detached);
+		}
 	}
 }
 
@@ -495,8 +497,12 @@ check_altered_table(Oid altered, const Node *parsetree)
 				 errhint("Call goes_unregister_aggregate first."),
 				 errtable(relation)));
 	table_close(relation, NoLock);
-	if (makes_partition(parsetree) && goes_guard_is_installed(root))
+	if (makes_partition(parsetree))
+	{
 		goes_guard_install(root, aggregate);
+		if (!aggregate)
+			goes_reactor_attach_all(type->name, type->relation, type->events);
+	}
 }
 
 static void

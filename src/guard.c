@@ -5,8 +5,7 @@
  *
  * Before goes writes a row it announces it (goes_guard_expect); the guard lets
  * exactly that row pass, once, and only from goes's own statement.  So a user's
- * trigger that fires on the way cannot use the opening for a row of its own.  Row triggers reach partitions by
- * themselves, TRUNCATE triggers are put on each of them.
+ * trigger that fires on the way cannot use the opening for a row of its own.
  *
  *-------------------------------------------------------------------------
  */
@@ -243,21 +242,17 @@ has_trigger(Oid relation, const char *name)
 	return OidIsValid(get_trigger_oid(relation, name, true));
 }
 
-/* goes_guard_is_installed: has the table, partitions aside, its row guard? */
-bool
-goes_guard_is_installed(Oid relation)
-{
-	return has_trigger(relation, ROW_GUARD);
-}
-
 /* goes_guard_is_complete: are all guards of a table and its partitions there? */
 bool
 goes_guard_is_complete(Oid relation)
 {
 	ListCell   *cell;
 
-	if (!goes_guard_is_installed(relation))
-		return false;
+	foreach(cell, goes_leaf_tables(relation))
+	{
+		if (!has_trigger(lfirst_oid(cell), ROW_GUARD))
+			return false;
+	}
 	foreach(cell, find_all_inheritors(relation, NoLock, NULL))
 	{
 		if (!has_trigger(lfirst_oid(cell), TRUNCATE_GUARD))
@@ -300,11 +295,10 @@ goes_guard_problems(Oid relation)
 	List	   *problems = NIL;
 	ListCell   *cell;
 
-	foreach(cell, find_all_inheritors(relation, AccessShareLock, NULL))
-	{
+	foreach(cell, goes_leaf_tables(relation))
 		problems = list_concat(problems, trigger_problem(lfirst_oid(cell), ROW_GUARD));
+	foreach(cell, find_all_inheritors(relation, NoLock, NULL))
 		problems = list_concat(problems, trigger_problem(lfirst_oid(cell), TRUNCATE_GUARD));
-	}
 	return problems;
 }
 
@@ -332,12 +326,12 @@ install_trigger(Oid relation, const char *trigger, const char *events,
 void
 goes_guard_install(Oid relation, bool aggregate)
 {
-	List	   *partitions = find_all_inheritors(relation, AccessShareLock, NULL);
 	ListCell   *cell;
 
-	install_trigger(relation, ROW_GUARD,
-					"INSERT OR UPDATE OR DELETE", "ROW", aggregate);
-	foreach(cell, partitions)
+	foreach(cell, goes_leaf_tables(relation))
+		install_trigger(lfirst_oid(cell), ROW_GUARD,
+						"INSERT OR UPDATE OR DELETE", "ROW", aggregate);
+	foreach(cell, find_all_inheritors(relation, NoLock, NULL))
 		install_trigger(lfirst_oid(cell), TRUNCATE_GUARD,
 						"TRUNCATE", "STATEMENT", aggregate);
 }
@@ -363,10 +357,10 @@ remove_trigger(Oid relation, const char *trigger)
 void
 goes_guard_remove(Oid relation)
 {
-	List	   *partitions = find_all_inheritors(relation, AccessShareLock, NULL);
 	ListCell   *cell;
 
-	remove_trigger(relation, ROW_GUARD);
-	foreach(cell, partitions)
+	foreach(cell, goes_leaf_tables(relation))
+		remove_trigger(lfirst_oid(cell), ROW_GUARD);
+	foreach(cell, find_all_inheritors(relation, NoLock, NULL))
 		remove_trigger(lfirst_oid(cell), TRUNCATE_GUARD);
 }

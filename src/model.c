@@ -135,15 +135,23 @@ text_datum(const char *string)
  */
 
 static void
-report_kind(Relation relation, const char *what)
+report_kind(Oid relation, const char *what)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-			 errmsg("\"%s\" cannot be an aggregate table",
-					RelationGetRelationName(relation)),
+			 errmsg("\"%s\" cannot be an aggregate table", get_rel_name(relation)),
 			 errdetail("It is %s.", what),
 			 errhint("Aggregate tables are ordinary or partitioned tables."),
-			 errtable(relation)));
+			 goes_errtable(relation)));
+}
+
+static void
+check_kind(Oid relation)
+{
+	char		kind = get_rel_relkind(relation);
+
+	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
+		report_kind(relation, "neither an ordinary nor a partitioned table");
 }
 
 static void
@@ -151,19 +159,16 @@ check_aggregate_table(Relation relation)
 {
 	char	   *missing;
 
-	if (relation->rd_rel->relkind != RELKIND_RELATION &&
-		relation->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
-		report_kind(relation, "neither an ordinary nor a partitioned table");
 	if (relation->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
-		report_kind(relation, "temporary");
+		report_kind(RelationGetRelid(relation), "temporary");
 	if (relation->rd_rel->relispartition)
-		report_kind(relation, "a partition");
+		report_kind(RelationGetRelid(relation), "a partition");
 	if (has_superclass(RelationGetRelid(relation)) ||
 		(relation->rd_rel->relkind == RELKIND_RELATION &&
 		 has_subclass(RelationGetRelid(relation))))
-		report_kind(relation, "part of an inheritance tree");
+		report_kind(RelationGetRelid(relation), "part of an inheritance tree");
 	if (relation->rd_rules != NULL)
-		report_kind(relation, "a table with rules");
+		report_kind(RelationGetRelid(relation), "a table with rules");
 	missing = goes_missing_base_columns(relation);
 	if (missing != NULL)
 		ereport(ERROR,
@@ -507,6 +512,7 @@ goes_register_aggregate(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", relation)));
 	goes_check_owner(relation);
+	check_kind(relation);
 	events_name = PG_ARGISNULL(2) ? NULL : pstrdup(NameStr(*PG_GETARG_NAME(2)));
 	if (events_name != NULL && *events_name == '\0')
 		ereport(ERROR,

@@ -509,32 +509,68 @@ trigger_condition(const GoesReactor *reactor, const Target *target)
 }
 
 static void
-create_trigger(const GoesReactor *reactor, const Target *target)
+create_trigger_on(Oid table, const GoesReactor *reactor, const Target *target)
 {
-	GoesRole	before = goes_become(goes_relation_owner(target->events));
+	GoesRole	before = goes_become(goes_relation_owner(table));
 	const char *name = quote_identifier(trigger_name(reactor->name));
-	char	   *table = goes_relation_name(target->events);
+	char	   *table_name = goes_relation_name(table);
 
 	if (reactor->form == GOES_FORM_TRIGGER)
 		goes_run_ddl(psprintf("CREATE OR REPLACE TRIGGER %s AFTER INSERT ON %s"
 							  " FOR EACH ROW WHEN (%s) EXECUTE FUNCTION %s()",
-							  name, table, trigger_condition(reactor, target),
+							  name, table_name, trigger_condition(reactor, target),
 							  reactor->name));
 	else
 		goes_run_ddl(psprintf("CREATE OR REPLACE TRIGGER %s AFTER INSERT ON %s"
 							  " FOR EACH ROW EXECUTE FUNCTION goes.react(%s)",
-							  name, table, trigger_arguments(reactor, target)));
+							  name, table_name, trigger_arguments(reactor, target)));
 	goes_unbecome(before);
 }
 
+/* Create the triggers, and replace those that are there if replace. */
 static void
-drop_trigger(Oid events, const char *name)
+create_triggers(const GoesReactor *reactor, const Target *target, bool replace)
 {
-	GoesRole	before = goes_become(goes_relation_owner(events));
+	char	   *name = trigger_name(reactor->name);
+	ListCell   *cell;
 
-	goes_run_ddl(psprintf("DROP TRIGGER IF EXISTS %s ON %s",
-						  quote_identifier(name), goes_relation_name(events)));
-	goes_unbecome(before);
+	foreach(cell, goes_leaf_tables(target->events))
+	{
+		if (replace || !OidIsValid(get_trigger_oid(lfirst_oid(cell), name, true)))
+			create_trigger_on(lfirst_oid(cell), reactor, target);
+	}
+}
+
+/* Is the trigger on an events table, on all of its partitions? */
+static bool
+has_triggers(Oid events, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, goes_leaf_tables(events))
+	{
+		if (!OidIsValid(get_trigger_oid(lfirst_oid(cell), name, true)))
+			return false;
+	}
+	return true;
+}
+
+static void
+drop_triggers(Oid events, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, goes_leaf_tables(events))
+	{
+		GoesRole	before;
+
+		if (!OidIsValid(get_trigger_oid(lfirst_oid(cell), name, true)))
+			continue;
+		before = goes_become(goes_relation_owner(lfirst_oid(cell)));
+		goes_run_ddl(psprintf("DROP TRIGGER %s ON %s", quote_identifier(name),
+							  goes_relation_name(lfirst_oid(cell))));
+		goes_unbecome(before);
+	}
 }
 
 /*
@@ -556,15 +592,15 @@ reaches(Oid owner, const GoesReactor *reactor, const Target *target)
 	return false;
 }
 
-/* Create or replace the trigger on one events table, if the reactor may. */
+/* Create the triggers on one events table, if the reactor may. */
 static void
-attach(const GoesReactor *reactor, const Target *target)
+attach(const GoesReactor *reactor, const Target *target, bool replace)
 {
 	Oid			function = target_function(reactor, target);
 
 	if (OidIsValid(function) &&
 		reaches(function_owner(function), reactor, target))
-		create_trigger(reactor, target);
+		create_triggers(reactor, target, replace);
 }
 
 /* goes_reactor_attach: create or replace the triggers of a sync reactor. */
@@ -574,7 +610,7 @@ goes_reactor_attach(const GoesReactor *reactor)
 	ListCell   *cell;
 
 	foreach(cell, find_targets(reactor))
-		attach(reactor, lfirst(cell));
+		attach(reactor, lfirst(cell), true);
 }
 
 /* Are the triggers there?  Their owners may have dropped some on purpose. */
@@ -592,7 +628,7 @@ is_attached(const GoesReactor *reactor)
 		if (OidIsValid(function) &&
 			has_privs_of_role(function_owner(function),
 							  goes_relation_owner(target->relation)) &&
-			!OidIsValid(get_trigger_oid(target->events, name, true)))
+			!has_triggers(target->events, name))
 			return false;
 	}
 	return true;
@@ -602,23 +638,17 @@ is_attached(const GoesReactor *reactor)
 void
 goes_reactor_detach(const GoesReactor *reactor)
 {
-	char	   *name = trigger_name(reactor->name);
 	ListCell   *cell;
 
 	foreach(cell, find_targets(reactor))
-	{
-		Target	   *target = lfirst(cell);
-
-		if (OidIsValid(get_trigger_oid(target->events, name, true)))
-			drop_trigger(target->events, name);
-	}
+		drop_triggers(((Target *) lfirst(cell))->events, trigger_name(reactor->name));
 }
 
 /*
  * goes_reactor_attach_all
  *		Attach to a newly registered type the sync reactors whose patterns match
- *		it.  Triggers that are there (from a dump) are replaced.  The caller is
- *		connected to SPI.
+ *		it, and to its new partitions.  Triggers that are there, from a dump for
+ *		example, are left alone.  The caller is connected to SPI.
  */
 void
 goes_reactor_attach_all(const char *type, Oid relation, Oid events)
@@ -638,7 +668,7 @@ goes_reactor_attach_all(const char *type, Oid relation, Oid events)
 		for (int i = 0; i < reactor->npatterns; i++)
 			matched |= goes_pattern_matches_type(&reactor->patterns[i], type);
 		if (matched && reactor->mode == GOES_SYNC)
-			attach(reactor, &target);
+			attach(reactor, &target, false);
 	}
 }
 
@@ -649,12 +679,7 @@ goes_reactor_detach_all(Oid events)
 	ListCell   *cell;
 
 	foreach(cell, goes_reactors_read())
-	{
-		char	   *name = trigger_name(((GoesReactor *) lfirst(cell))->name);
-
-		if (OidIsValid(get_trigger_oid(events, name, true)))
-			drop_trigger(events, name);
-	}
+		drop_triggers(events, trigger_name(((GoesReactor *) lfirst(cell))->name));
 }
 
 /*
@@ -1097,8 +1122,7 @@ static bool
 gets_events(const GoesReactor *reactor, Oid owner, const Target *target)
 {
 	if (reactor->mode == GOES_SYNC)
-		return OidIsValid(get_trigger_oid(target->events,
-										  trigger_name(reactor->name), true));
+		return has_triggers(target->events, trigger_name(reactor->name));
 	return !OidIsValid(owner) ||
 		has_privs_of_role(owner, goes_relation_owner(target->relation));
 }

@@ -10,6 +10,7 @@
 #include "access/htup_details.h"
 #include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -73,6 +74,27 @@ goes_relation_name(Oid relation)
 {
 	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)),
 									  get_rel_name(relation));
+}
+
+/*
+ * goes_leaf_tables
+ *		The table itself, or the partitions that hold its rows.  Row triggers are
+ *		put on these: one on a partitioned table is cloned to its partitions, and
+ *		a parallel restore may do that before the partitions' rows are loaded.
+ *		Takes no lock; to do something with the partitions, lock the table.
+ */
+List *
+goes_leaf_tables(Oid relation)
+{
+	List	   *leaves = NIL;
+	ListCell   *cell;
+
+	foreach(cell, find_all_inheritors(relation, NoLock, NULL))
+	{
+		if (get_rel_relkind(lfirst_oid(cell)) != RELKIND_PARTITIONED_TABLE)
+			leaves = lappend_oid(leaves, lfirst_oid(cell));
+	}
+	return leaves;
 }
 
 /*

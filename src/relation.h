@@ -10,6 +10,7 @@
 
 #include "postgres.h"
 
+#include "nodes/pg_list.h"
 #include "utils/rel.h"
 
 /* A column that goes needs in a table */
@@ -26,6 +27,7 @@ extern char *goes_missing_columns(Relation relation,
 								  const GoesRequiredColumn *columns,
 								  int ncolumns);
 extern char *goes_relation_name(Oid relation);
+extern List *goes_leaf_tables(Oid relation);
 extern int	goes_errtable(Oid relation);
 extern Oid	goes_relation_owner(Oid relation);
 extern void goes_check_owner(Oid relation);

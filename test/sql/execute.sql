@@ -406,18 +406,25 @@ SELECT n, goes_do('thing.put', id(12 + n % 2), jsonb_build_object('size', n)) ->
 FROM generate_series(1, 6) n;
 SELECT id, version, size FROM things WHERE id IN (id(12), id(13)) ORDER BY id;
 
--- No read-only transaction, no PREPARE TRANSACTION after an event.
+-- No read-only transaction, no PREPARE TRANSACTION after an event, even one
+-- that was rolled back. (Prepared nevertheless, it would be in the way of much.)
 BEGIN READ ONLY;
 SELECT goes_do('thing.change', id(9));
 ROLLBACK;
 BEGIN;
-SELECT goes_do('thing.change', id(9)) -> 'aggregate_version' AS version;
+SELECT goes_do('thing.change', id(9)) -> 'aggregate_version' AS appended \gset
+\if :{?appended}
 PREPARE TRANSACTION 'goes';
+\endif
+ROLLBACK;
 BEGIN;
 SAVEPOINT a;
-SELECT goes_do('thing.change', id(9)) -> 'aggregate_version' AS version;
+SELECT goes_do('thing.change', id(9)) -> 'aggregate_version' AS appended_too \gset
 ROLLBACK TO a;
+\if :{?appended_too}
 PREPARE TRANSACTION 'goes';
+\endif
+ROLLBACK;
 SELECT version FROM things WHERE id = id(9);
 
 -- Everything that executes is VOLATILE and PARALLEL UNSAFE.

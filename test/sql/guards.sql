@@ -268,6 +268,7 @@ CALL meddle('users', 'NULL');
 CALL meddle('users', '{"first_name": "x"}');
 CALL meddle('users', '{"addresses": {}}');
 CALL meddle('users', '{"version": 7}');
+CALL meddle('users', '{"id": "00000000-0000-0000-0000-000000000099"}');
 CALL meddle('users', '{"created_at": "2001-01-01"}');
 CALL meddle('users', '{"updated_at": "2001-01-01"}');
 CALL meddle('users', '{"deleted_at": "2001-01-01"}');

@@ -78,7 +78,7 @@ SELECT r.version, r.first_name FROM goes_execute(NULL::users, '{"command": "user
     "data": {"first_name": "-"}}') r;
 
 --
--- Unregistering: names are free again, tables and events stay
+-- Unregistering: names are free again, tables and events stay, reactors forget
 --
 
 -- a command without build function needs its event
@@ -100,12 +100,13 @@ SELECT count(*) FROM users_events;
 -- Adopting tables that are there
 --
 
--- again, with the events that it had; the sync reactor comes back with its pattern
+-- again, with the events that it had
 SELECT goes_register_aggregate('user', 'users');
 SELECT goes_register_event('user', 'created', 1, 'user_created');
 SELECT goes_register_command('user', 'put', event => 'created', target => 'any');
 SELECT tgname FROM pg_trigger WHERE tgrelid = 'users_events'::regclass ORDER BY tgname COLLATE "C";
 SELECT goes_do('user.put', id(1), '{"first_name": "Adopted"}') -> 'aggregate_version' AS version;
+SELECT aggregate_version, action FROM users_events ORDER BY position;
 
 -- a table of that shape, with columns in another order and some more; the
 -- sequence is raised past its greatest position

@@ -244,10 +244,14 @@ SELECT goes_register_command('late', 'come', event => 'come', target => 'any');
 SELECT goes_do('late.come', id(1)) -> 'action' AS action;
 SELECT goes_unregister_aggregate('user');
 SELECT count(*) FROM pg_trigger WHERE tgrelid = 'users_events'::regclass;
+-- the patterns that name the type go with it, and a reactor that has no other
+SELECT * FROM reactors;
 SELECT goes_register_aggregate('user', 'users');
 SELECT goes_register_event('user', 'created'), goes_register_command('user', 'create', event => 'created', target => 'new');
+SELECT goes_on('{user}', sync => '{with_aggregate}');
 SELECT tgname FROM pg_trigger WHERE tgrelid = 'users_events'::regclass ORDER BY tgname COLLATE "C";
 SELECT goes_do('user.create', id(7), '{"name": "seven"}') -> 'action' AS action;
+SELECT goes_do('order.create', id(7)) -> 'action' AS action;
 -- a trigger that somebody dropped is put back
 DROP TRIGGER "goes_on_test.with_event" ON users_events;
 SELECT goes_do('user.create', id(8), '{"name": "eight"}') -> 'action' AS action;
@@ -276,6 +280,7 @@ RESET ROLE;
 SELECT tgrelid::regclass FROM pg_trigger WHERE tgname ~ '^goes_on' ORDER BY 1;
 -- also when a type comes later
 CREATE ROLE regress_goes_mine;
+GRANT USAGE, CREATE ON SCHEMA test TO regress_goes_mine;
 CREATE TABLE mine (LIKE goes_base_aggregate INCLUDING ALL);
 ALTER TABLE mine OWNER TO regress_goes_mine;
 SELECT goes_register_aggregate('mine', 'mine');

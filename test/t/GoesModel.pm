@@ -121,7 +121,7 @@ FROM pg_class WHERE relkind IN ('r', 'p', 'S') AND relnamespace::regnamespace::t
 SELECT 'function', oid::regprocedure::text, (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(proacl) a)
 FROM pg_proc WHERE pronamespace::regnamespace::text IN ('"My Schema"', '"Ext"', 'goes') ORDER BY 2;
 SELECT 'event trigger', evtname, evtenabled, evtfoid::regprocedure, evttags FROM pg_event_trigger ORDER BY 2;
-SELECT 'member', pg_describe_object(classid, objid, 0) FROM pg_depend WHERE deptype = 'e' ORDER BY 2;
+SELECT 'member', pg_describe_object(classid, objid, 0) FROM pg_depend WHERE deptype = 'e' AND classid <> 'pg_type'::regclass ORDER BY 2;
 SQL
 our $data = <<'SQL';
 SELECT 'account', t FROM "My Schema"."User Accounts" t ORDER BY id;
