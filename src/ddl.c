@@ -15,6 +15,7 @@
 #include "aggregate.h"
 #include "calculator.h"
 #include "catalog/partition.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
 #include "compat.h"
@@ -478,6 +479,12 @@ check_altered_table(Oid altered, const Node *parsetree)
 		return;
 	aggregate = type->relation == root;
 	relation = table_open(root, AccessShareLock);
+	if (has_superclass(root))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("table \"%s\" of aggregate type \"%s\" cannot inherit from another table",
+						RelationGetRelationName(relation), type->name),
+				 errtable(relation)));
 	missing = aggregate ? goes_missing_base_columns(relation) :
 		goes_missing_event_columns(relation);
 	if (!aggregate && relation->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
