@@ -57,6 +57,7 @@ typedef struct CallPlan
 	uint64		generation;
 	Expr	   *expression;
 	Instance   *idle;
+	int			calls;			/* in progress; an error leaves it too high */
 } CallPlan;
 
 struct GoesFunction
@@ -66,7 +67,7 @@ struct GoesFunction
 	const char *name;			/* qualified, of any other */
 	const char *purpose;		/* for errors: "calculator", ... */
 	GoesSignature signature;
-	CallPlan	   *plans;			/* most recently used first */
+	CallPlan   *plans;			/* most recently used first */
 };
 
 /* Counts the catalog changes that may outdate a plan. */
@@ -361,7 +362,7 @@ make_plan(GoesFunction *function)
 	Expr	   *expression;
 	MemoryContext context;
 	MemoryContext oldcontext;
-	CallPlan	   *plan;
+	CallPlan   *plan;
 
 	/* Planning may bring in changes: then the plan is outdated at once */
 	before = generation;
@@ -399,14 +400,17 @@ forget_plans(GoesFunction *function)
 
 	while (*link)
 	{
-		CallPlan	   *plan = *link;
+		CallPlan   *plan = *link;
 
 		if (plan->generation == generation && ++kept < MAX_PLANS)
 			link = &plan->next;
 		else
 		{
 			*link = plan->next;
-			goes_retire(plan->context);
+			if (plan->calls == 0)
+				MemoryContextDelete(plan->context);
+			else
+				goes_retire(plan->context);
 		}
 	}
 }
@@ -416,7 +420,7 @@ static CallPlan *
 current_plan(GoesFunction *function)
 {
 	CallPlan	  **link;
-	CallPlan	   *plan;
+	CallPlan   *plan;
 
 	for (link = &function->plans; *link; link = &(*link)->next)
 	{
@@ -496,9 +500,12 @@ Datum
 goes_function_call(GoesFunction *function, const Datum *args,
 				   const bool *nulls, bool *isnull)
 {
-	CallPlan	   *plan = current_plan(function);
-	Instance   *instance = acquire_instance(plan, &function->signature);
+	CallPlan   *plan = current_plan(function);
+	Instance   *instance;
 	Datum		result;
+
+	plan->calls++;
+	instance = acquire_instance(plan, &function->signature);
 
 	for (int i = 0; i < function->signature.nargs; i++)
 	{
@@ -508,5 +515,6 @@ goes_function_call(GoesFunction *function, const Datum *args,
 	ResetExprContext(instance->econtext);
 	result = ExecEvalExpr(instance->state, instance->econtext, isnull);
 	release_instance(plan, instance);
+	plan->calls--;
 	return result;
 }

@@ -46,7 +46,7 @@ SELECT goes_on('{user}', sync => '{test.audit_user}');
 SELECT goes_on('{user.created}', async => '{say_hello}');
 -- no lock on any table of the user's, none that would stop others on goes's
 SELECT relation::regclass, mode FROM pg_locks
-WHERE pid = pg_backend_pid() AND locktype = 'relation' AND (mode <> 'AccessShareLock' OR relation::regclass::text ~ 'users|audit|greetings');
+WHERE pid = pg_backend_pid() AND locktype = 'relation' AND (mode NOT IN ('AccessShareLock', 'SIReadLock') OR mode = 'AccessShareLock' AND relation::regclass::text ~ 'users|audit|greetings');
 SELECT locktype, classid::regclass, mode FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'object';
 SELECT pg_current_xact_id_if_assigned() IS NULL AS wrote_nothing;
 COMMIT;
@@ -203,6 +203,7 @@ SELECT command FROM goes.command_types WHERE build ~ 'build' ORDER BY 1;
 -- Names of all kinds
 --
 
+\pset format unaligned
 CREATE SCHEMA "My Schema";
 CREATE TYPE "My Schema"."Mood" AS ENUM ('Good', 'bad');
 CREATE TABLE "My Schema"."My ""Tablé"" $1" (LIKE goes_base_aggregate INCLUDING ALL, "Name" text, "select" integer, "name" text,
@@ -238,6 +239,7 @@ SET client_min_messages = warning;
 DROP SCHEMA "My Schema" CASCADE;
 RESET client_min_messages;
 SELECT * FROM registered WHERE what ~ 'Tisch|My' ORDER BY what COLLATE "C";
+\pset format aligned
 
 -- Types differ by case, and the longest names do.
 CREATE TABLE lower (LIKE goes_base_aggregate INCLUDING ALL);

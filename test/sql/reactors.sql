@@ -160,7 +160,7 @@ SELECT goes_on('{order}', outside => '{mailer}');
 SELECT goes_on('{user}', outside => '{"from the beginning"}', start => 0);
 SELECT goes_on('{user}', outside => '{"from the third"}', start => 3);
 SELECT * FROM reactors;
-SELECT reactor, checkpoint, owner = current_user::regrole AS mine FROM goes.reactors WHERE mode = 'outside' AND reactor ~ 'from' ORDER BY reactor COLLATE "C";
+SELECT reactor, checkpoint, owner = quote_ident(current_user)::regrole AS mine FROM goes.reactors WHERE mode = 'outside' AND reactor ~ 'from' ORDER BY reactor COLLATE "C";
 SELECT checkpoint = (SELECT max(position) FROM users_events) AS from_now_on FROM goes.reactors WHERE reactor = 'mailer';
 SELECT count(*) FROM pg_trigger WHERE tgname ~ '^goes_on';
 -- off: the progress is kept, the patterns are given anew; unless it is forgotten
