@@ -370,6 +370,7 @@ make_layout(GoesAggregateType *type, Relation aggregate, Relation events)
 	callback->func = free_statements;
 	callback->arg = layout;
 	MemoryContextRegisterResetCallback(type->context, callback);
+	layout->context = type->context;
 	layout->natts = desc->natts;
 	layout->columns = palloc0(desc->natts * sizeof(GoesColumn));
 	layout->initial_values = palloc0(desc->natts * sizeof(Datum));
@@ -651,7 +652,7 @@ goes_state_conform(const GoesLayout *layout, GoesState *state)
 		if (OidIsValid(column->domain))
 			domain_check(state->row.values[att], state->row.nulls[att],
 						 column->domain, &column->domain_cache,
-						 CacheMemoryContext);
+						 layout->context);
 	}
 }
 

@@ -31,6 +31,7 @@ typedef struct GoesColumn
 /* How to read and write the tables of an aggregate type */
 typedef struct GoesLayout
 {
+	MemoryContext context;		/* in which it lives */
 	int			natts;			/* with dropped columns */
 	int			ncolumns;		/* without */
 	GoesColumn *columns;
