@@ -65,6 +65,10 @@ REGRESS = \
 	ddl \
 	guards \
 	names \
+	privileges \
+	rls \
+	tables \
+	history \
 
 ISOLATION = \
 	concurrent-commands \

@@ -163,13 +163,40 @@ binding_entry(Oid trigger)
 	return entry;
 }
 
+/*
+ * Forget what the registry has outdated: a trigger that was dropped is never
+ * asked for again.
+ */
+static void
+sweep_bindings(void)
+{
+	static uint64 swept = 0;
+	HASH_SEQ_STATUS status;
+	BindingEntry *entry;
+
+	if (bindings == NULL || swept == goes_registry_generation())
+		return;
+	swept = goes_registry_generation();
+	hash_seq_init(&status, bindings);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->binding != NULL && entry->binding->generation == swept)
+			continue;
+		if (entry->binding != NULL)
+			goes_retire(entry->binding->context);
+		hash_search(bindings, &entry->trigger, HASH_REMOVE, NULL);
+	}
+}
+
 static Binding *
 get_binding(const TriggerData *trigger)
 {
 	Oid			oid = trigger->tg_trigger->tgoid;
-	BindingEntry *entry = binding_entry(oid);
+	BindingEntry *entry;
 	Binding    *binding;
 
+	sweep_bindings();
+	entry = binding_entry(oid);
 	if (entry->binding != NULL &&
 		binding_is_valid(entry->binding, trigger->tg_trigger))
 		return entry->binding;

@@ -15,7 +15,8 @@ SELECT goes_register_aggregate('user', 'users');
 
 
 -- Commands: a validate function rejects, a build function makes the event.
--- Each is a single SQL expression, so that it is inlined.
+-- Each is a single SQL expression, so that it is inlined. Their bodies are strings:
+-- a body that PostgreSQL has parsed ("RETURN ...") stands in the way of ALTER TABLE.
 
 CREATE FUNCTION is_name(name text) RETURNS boolean
 LANGUAGE sql IMMUTABLE
@@ -23,40 +24,50 @@ RETURN length(name) BETWEEN 3 AND 42;
 
 CREATE FUNCTION validate_create_user(aggregate users, command goes_command) RETURNS void
 LANGUAGE sql
-RETURN goes_require(
+AS $$
+SELECT goes_require(
     is_name(command.data ->> 'first_name') AND is_name(command.data ->> 'last_name'),
     'first and last name must have 3 to 42 characters',
     detail => format('They are %L and %L.', command.data ->> 'first_name', command.data ->> 'last_name'),
-    reason => 'name_length');
+    reason => 'name_length')
+$$;
 
 CREATE FUNCTION create_user(aggregate users, command goes_command) RETURNS goes_event_data
 LANGUAGE sql
-RETURN goes_event_data('created', jsonb_build_object(
+AS $$
+SELECT goes_event_data('created', jsonb_build_object(
     'first_name', command.data -> 'first_name',
     'last_name', command.data -> 'last_name',
-    'addresses', coalesce(command.data -> 'addresses', '[]')));
+    'addresses', coalesce(command.data -> 'addresses', '[]')))
+$$;
 
 CREATE FUNCTION validate_update_first_name(aggregate users, command goes_command) RETURNS void
 LANGUAGE sql
-RETURN goes_require(
+AS $$
+SELECT goes_require(
     is_name(command.data ->> 'first_name'),
     'a first name must have 3 to 42 characters',
     detail => format('It is %L.', command.data ->> 'first_name'),
-    reason => 'name_length');
+    reason => 'name_length')
+$$;
 
 -- NULL if the user has that name already: nothing happens then.
 CREATE FUNCTION update_first_name(aggregate users, command goes_command) RETURNS goes_event_data
 LANGUAGE sql
-RETURN CASE WHEN command.data ->> 'first_name' <> aggregate.first_name
+AS $$
+SELECT CASE WHEN command.data ->> 'first_name' <> aggregate.first_name
     THEN goes_event_data('first_name_updated', jsonb_build_object('first_name', command.data -> 'first_name'))
-END;
+END
+$$;
 
 
 -- Calculators: the next state, from the state and an event.
 
 CREATE FUNCTION user_created(aggregate users, event goes_event) RETURNS users
 LANGUAGE sql
-RETURN jsonb_populate_record(aggregate, event.data);
+AS $$
+SELECT jsonb_populate_record(aggregate, event.data)
+$$;
 
 SELECT goes_register_event('user', 'created', 1, calculator => 'user_created');
 
