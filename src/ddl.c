@@ -437,6 +437,33 @@ release_detached(const Node *parsetree)
 	}
 }
 
+/*
+ * Whoever has dropped the guards of a type's tables first means to drop the
+ * rest too: pg_restore --clean goes that way.
+ */
+static bool
+is_guarded(const char *type_name)
+{
+	static const Oid argtype = TEXTOID;
+	Datum		arg = CStringGetTextDatum(type_name);
+	bool		guarded = false;
+
+	if (goes_registry_execute("SELECT relation, events FROM goes.aggregate_types"
+							  " WHERE type OPERATOR(pg_catalog.=) $1",
+							  1, &argtype, &arg, NULL) == 0)
+		return false;
+	for (int column = 1; column <= 2; column++)
+	{
+		bool		isnull;
+		Oid			table = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0],
+														   SPI_tuptable->tupdesc,
+														   column, &isnull));
+
+		guarded |= get_rel_name(table) != NULL && goes_guard_is_installed(table);
+	}
+	return guarded;
+}
+
 /* An inheritance child would bring rows that no guard has seen. */
 static void
 check_no_child(Oid child)
@@ -504,7 +531,7 @@ check_altered_table(Oid altered, const Node *parsetree)
 				 errhint("Call goes_unregister_aggregate first."),
 				 errtable(relation)));
 	table_close(relation, NoLock);
-	if (makes_partition(parsetree))
+	if (makes_partition(parsetree) && is_guarded(type->name))
 	{
 		goes_guard_install(root, aggregate);
 		if (!aggregate)
@@ -732,7 +759,7 @@ drop_from_table(const Dropped *dropped, bool cascade)
 		 !goes_is_base_column(dropped->column) :
 		 !goes_is_event_column(dropped->column)))
 		return;
-	if (!cascade)
+	if (!cascade && is_guarded(type))
 		report_in_use(dropped->column ?
 					  psprintf("column \"%s\" of table \"%s\"",
 							   dropped->column, dropped->table) :
@@ -752,7 +779,7 @@ drop_constraint(const Dropped *dropped)
 	if (dropped->constraint == NULL || !OidIsValid(dropped->relation))
 		return;
 	type = type_of_dropped_aggregate(dropped->relation);
-	if (type == NULL)
+	if (type == NULL || !is_guarded(type))
 		return;
 	relation = table_open(dropped->relation, AccessShareLock);
 	if (!goes_has_unique_id(relation))
@@ -765,12 +792,20 @@ drop_constraint(const Dropped *dropped)
 	table_close(relation, AccessShareLock);
 }
 
+/* May the function that a reference names be dropped without CASCADE? */
+static bool
+is_released(const Reference *reference)
+{
+	return reference->type != NULL ? !is_guarded(reference->type) :
+		!goes_reactor_is_attached(goes_reactor_read(reference->function));
+}
+
 /* Without CASCADE an error, with it a NOTICE that the registration goes. */
 static void
 check_cascade(const Reference *reference, bool cascade, const char *user,
 			  const char *hint)
 {
-	if (!cascade)
+	if (!cascade && !is_released(reference))
 		report_in_use(psprintf("function %s", reference->function), user, hint);
 	report_cascade(user);
 }

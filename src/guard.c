@@ -242,6 +242,20 @@ has_trigger(Oid relation, const char *name)
 	return OidIsValid(get_trigger_oid(relation, name, true));
 }
 
+/* goes_guard_is_installed: has the table, or a partition of it, its row guard? */
+bool
+goes_guard_is_installed(Oid relation)
+{
+	ListCell   *cell;
+
+	foreach(cell, goes_leaf_tables(relation))
+	{
+		if (has_trigger(lfirst_oid(cell), ROW_GUARD))
+			return true;
+	}
+	return false;
+}
+
 /* goes_guard_is_complete: are all guards of a table and its partitions there? */
 bool
 goes_guard_is_complete(Oid relation)

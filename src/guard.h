@@ -30,6 +30,7 @@ extern GoesExpectation goes_guard_save(void);
 extern void goes_guard_restore(GoesExpectation saved);
 extern bool goes_is_guard(Oid function);
 extern bool goes_may_be_changed(Relation relation);
+extern bool goes_guard_is_installed(Oid relation);
 extern List *goes_guard_problems(Oid relation);
 extern bool goes_guard_is_complete(Oid relation);
 extern void goes_guard_install(Oid relation, bool aggregate);

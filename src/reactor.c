@@ -21,6 +21,7 @@
 #include "compat.h"
 #include "errors.h"
 #include "executor/spi.h"
+#include "guard.h"
 #include "miscadmin.h"
 #include "model.h"
 #include "position.h"
@@ -29,6 +30,7 @@
 #include "registry.h"
 #include "relation.h"
 #include "role.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -534,6 +536,8 @@ create_triggers(const GoesReactor *reactor, const Target *target, bool replace)
 	char	   *name = trigger_name(reactor->name);
 	ListCell   *cell;
 
+	/* A partition that is being attached must be seen, or see the reactor */
+	LockRelationOid(target->events, ShareRowExclusiveLock);
 	foreach(cell, goes_leaf_tables(target->events))
 	{
 		if (replace || !OidIsValid(get_trigger_oid(lfirst_oid(cell), name, true)))
@@ -560,6 +564,7 @@ drop_triggers(Oid events, const char *name)
 {
 	ListCell   *cell;
 
+	LockRelationOid(events, ShareRowExclusiveLock);
 	foreach(cell, goes_leaf_tables(events))
 	{
 		GoesRole	before;
@@ -632,6 +637,29 @@ is_attached(const GoesReactor *reactor)
 			return false;
 	}
 	return true;
+}
+
+/*
+ * goes_reactor_is_attached
+ *		Has a sync reactor a trigger on any table, or does an async one get events
+ *		of a type whose tables are guarded?  If not, its function is free to go.
+ */
+bool
+goes_reactor_is_attached(const GoesReactor *reactor)
+{
+	char	   *name = trigger_name(reactor->name);
+	ListCell   *cell;
+
+	foreach(cell, find_targets(reactor))
+	{
+		Target	   *target = lfirst(cell);
+
+		if (reactor->mode == GOES_SYNC ?
+			has_triggers(target->events, name) :
+			goes_guard_is_installed(target->events))
+			return true;
+	}
+	return false;
 }
 
 /* goes_reactor_detach: drop the triggers of a sync reactor. */

@@ -72,6 +72,20 @@ foreach my $i (1 .. 10)
 	$node->safe_psql('postgres', "DROP DATABASE parallel_$i");
 }
 
+# Over what is there already: however far that gets, no event is lost or doubled.
+foreach my $clean (0, 1)
+{
+	my $name = $clean ? 'clean' : 'over';
+
+	restores($node, $name, 'pg_restore', '--exit-on-error', '-d', $name, "$dump/custom");
+	my $status = IPC::Run::run([ 'pg_restore', $clean ? ('--clean', '--if-exists') : (), '-d', $name, "$dump/custom" ], '>', "$dump/log", '2>', "$dump/log");
+	note(slurp_file("$dump/log"));
+	ok($status, "$name: restored over what was there") if $clean;
+	same($node->safe_psql($name, $fingerprint), $source, "$name: the same registry, triggers, policies, privileges");
+	same($node->safe_psql($name, $data), $source_data, "$name: the same data");
+	goes_on($node, $name);
+}
+
 # A dump of what was restored is the same dump.
 command_ok([ 'pg_dump', '-f', "$dump/second.sql", 'from_plain_at_once' ], 'pg_dump of what was restored');
 restores($node, 'second', @psql, '-f', "$dump/second.sql", 'second');

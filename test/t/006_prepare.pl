@@ -44,6 +44,19 @@ like($out, qr/0A000/, 'refused after an event in a subtransaction');
 $out = run(q{BEGIN; DO $$ BEGIN PERFORM goes_do('thing.put'); EXCEPTION WHEN OTHERS THEN RAISE; END $$; PREPARE TRANSACTION 'do';});
 like($out, qr/0A000/, 'refused after an event in a PL/pgSQL block');
 
+# After an event that is only appended at the end, by a deferred trigger
+$node->safe_psql('postgres', q{
+CREATE TABLE later (name text);
+CREATE FUNCTION later() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM goes_do('thing.put'); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER later AFTER INSERT ON later INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION later();
+});
+$out = run(q{BEGIN; INSERT INTO later VALUES ('a'); PREPARE TRANSACTION 'deferred';});
+like($out, qr/0A000/, 'refused after an event that a deferred trigger appended');
+$out = run(q{BEGIN; INSERT INTO later VALUES ('a'); COMMIT; SELECT count(*) FROM thing_events;});
+is($out, '1', 'which appends it at COMMIT');
+$out = run(q{BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT goes_do('thing.put') -> 'aggregate_version'; COMMIT; FETCH ALL FROM c; SELECT count(*) FROM thing_events;});
+is($out, "1\n2", 'as does a cursor WITH HOLD');
+
 # The session goes on, and the refusal is not remembered.
 $out = run(q{
 BEGIN; SELECT goes_do('thing.put') IS NOT NULL; PREPARE TRANSACTION 'refused';
