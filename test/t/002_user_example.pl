@@ -29,7 +29,11 @@ foreach my $preload ('goes', '')
 	}
 	else
 	{
-		like($stderr, qr/WARNING/, "$name: warned that async reactors need the preload");
+		my @warnings = $stderr =~ /WARNING:  goes is not preloaded: async and outside reactors wait/g;
+		is(scalar @warnings, 2, "$name: warned by CREATE EXTENSION and by the async reactor");
+		my @hints = $stderr =~ /HINT:  Add goes to shared_preload_libraries and restart the server/g;
+		is(scalar @hints, 2, "$name: and told what to do");
+		unlike($stderr, qr/ERROR|NOTICE/, "$name: nothing else");
 	}
 
 	$status = $node->psql(
@@ -55,6 +59,36 @@ foreach my $preload ('goes', '')
 		"created|my_request_id\nfirst_name_updated|my_request_id",
 		"$name: the sync reactor ran");
 
+
+	# What is registered already is registered again as it is.
+	my $state = q{
+		SELECT xmin, t::text FROM goes.aggregate_types t UNION ALL SELECT xmin, t::text FROM goes.event_types t
+		UNION ALL SELECT xmin, t::text FROM goes.command_types t UNION ALL SELECT xmin, t::text FROM goes.reactors t
+		UNION ALL SELECT xmin, tgname FROM pg_trigger ORDER BY 2};
+	my $before = $node->safe_psql('postgres', $state);
+	my $again = join "\n", slurp_file('examples/user/model.sql') =~ /^(SELECT goes_(?:register_|on\().*?;)$/msg;
+	$node->psql('postgres', $again, stderr => \$stderr);
+	is($node->safe_psql('postgres', $state), $before, "$name: registering again changes nothing");
+	is(scalar(() = $stderr =~ /WARNING/g), $preload ? 0 : 1, "$name: but warns again");
+
+	$node->stop;
+}
+
+# What was registered without the preload is there with it, and the other way round.
+{
+	my $node = PostgreSQL::Test::Cluster->new('both');
+	$node->init;
+	$node->start;
+	$node->psql('postgres', undef, extra_params => [ '-f', 'examples/user/model.sql' ], stderr => \my $stderr);
+	foreach my $preload ('goes', '', 'goes')
+	{
+		$node->adjust_conf('postgresql.conf', 'shared_preload_libraries', "'$preload'");
+		$node->restart;
+		$node->safe_psql('postgres', q{SELECT goes_do('user.create', data => '{"first_name": "Ada", "last_name": "Lovelace"}')});
+	}
+	is($node->safe_psql('postgres', 'SELECT count(*), (SELECT count(*) FROM audit), max(position) FROM users_events'), '3|3|3',
+		'with and without the preload in turn');
+	is($node->safe_psql('postgres', q{SELECT mode, active FROM goes.reactors ORDER BY mode}), "async|t\nsync|t", 'reactors wait');
 	$node->stop;
 }
 
