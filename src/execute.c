@@ -73,21 +73,6 @@ report_unknown(const GoesExecution *execution, const char *detail)
 			 execution->type ? goes_errtable(execution->type->relation) : 0));
 }
 
-/* Open a type's table; it may have been dropped behind the registry's back. */
-static Relation
-open_table(Oid relation, const GoesAggregateType *type)
-{
-	Relation	opened = try_table_open(relation, RowExclusiveLock);
-
-	if (opened == NULL && goes_aggregate_type_is_valid(type))
-		ereport(ERROR,
-				(errcode(ERRCODE_GOES_UNKNOWN),
-				 errmsg("a table of aggregate type \"%s\" does not exist any more",
-						type->name),
-				 errhint("Call goes_unregister_aggregate, or restore the table and register it again.")));
-	return opened;
-}
-
 static void
 close_tables(GoesExecution *execution)
 {
@@ -99,32 +84,55 @@ close_tables(GoesExecution *execution)
 	execution->events = NULL;
 }
 
+static GoesAggregateType *
+find_type(GoesExecution *execution, const char *name)
+{
+	GoesAggregateType *type = goes_find_aggregate_type(name);
+
+	if (type == NULL)
+		report_unknown(execution, psprintf("There is no aggregate type \"%s\".", name));
+	return type;
+}
+
+/* A table may have been dropped behind the registry's back. */
+static void
+check_tables_exist(const GoesExecution *execution)
+{
+	if (execution->aggregate == NULL || execution->events == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_GOES_UNKNOWN),
+				 errmsg("a table of aggregate type \"%s\" does not exist any more",
+						execution->type->name),
+				 errhint("Call goes_unregister_aggregate, or restore the table and register it again.")));
+}
+
 /*
  * Find the type and lock its tables, so that what is known of them stays true
- * until the transaction ends.  What changed before we had the locks is read
- * again.
+ * until the transaction ends.  What is known is what the registry says once we
+ * have the locks; if that is other tables by then, lock those.
  */
 static void
-open_type(GoesExecution *execution, const char *type_name)
+open_type(GoesExecution *execution, const char *name)
 {
+	GoesAggregateType *type = find_type(execution, name);
+
 	for (;;)
 	{
-		GoesAggregateType *type = goes_find_aggregate_type(type_name);
+		Oid			relation = type->relation;
+		Oid			events = type->events;
 
-		if (type == NULL)
-			report_unknown(execution, psprintf("There is no aggregate type \"%s\".",
-											   type_name));
-		execution->type = type;
-		execution->aggregate = open_table(type->relation, type);
-		execution->events = open_table(type->events, type);
-		if (execution->aggregate != NULL && execution->events != NULL &&
-			goes_aggregate_type_is_valid(type))
+		execution->aggregate = try_table_open(relation, RowExclusiveLock);
+		execution->events = try_table_open(events, RowExclusiveLock);
+		type = find_type(execution, name);
+		if (type->relation == relation && type->events == events)
 			break;
 		close_tables(execution);
 		CHECK_FOR_INTERRUPTS();
 	}
+	execution->type = type;
+	check_tables_exist(execution);
 	goes_position_mend();
-	(void) goes_layout(execution->type, execution->aggregate, execution->events);
+	(void) goes_layout(type, execution->aggregate, execution->events);
 }
 
 static void
@@ -268,20 +276,19 @@ load(GoesExecution *execution)
 
 /*
  * Load with the model as it is when the aggregate is locked: what a transaction
- * that we waited for has registered counts.
+ * that we waited for has registered counts.  The row stays locked, so there is
+ * nothing more to wait for, and once again is enough.
  */
 static void
 load_with_latest_model(GoesExecution *execution)
 {
-	for (;;)
-	{
-		load(execution);
-		AcceptInvalidationMessages();
-		if (goes_aggregate_type_is_valid(execution->type))
-			break;
-		close_tables(execution);
-		look_up_command(execution);
-	}
+	load(execution);
+	AcceptInvalidationMessages();
+	if (goes_aggregate_type_is_valid(execution->type))
+		return;
+	close_tables(execution);
+	look_up_command(execution);
+	load(execution);
 }
 
 /* ---------------------------------------------------------------------------

@@ -166,39 +166,37 @@ find_extension(GoesObjects *found)
 }
 
 static void
-find_objects(void)
+find_objects(GoesObjects *found)
 {
 	Oid			internals = get_namespace_oid("goes", false);
 
-	find_extension(&objects);
-	objects.command_type = find_type("goes_command", objects.schema);
-	objects.event_type = find_type("goes_event", objects.schema);
-	objects.event_data_type = find_type("goes_event_data", objects.schema);
-	objects.position = get_relname_relid("position", internals);
+	find_extension(found);
+	found->command_type = find_type("goes_command", found->schema);
+	found->event_type = find_type("goes_event", found->schema);
+	found->event_data_type = find_type("goes_event_data", found->schema);
+	found->position = get_relname_relid("position", internals);
+	found->guard_aggregate = find_trigger_function("goes.guard_aggregate");
+	found->guard_events = find_trigger_function("goes.guard_events");
+	found->react = find_trigger_function("goes.react");
 	registry_relation = get_relname_relid("aggregate_types", internals);
-	objects.guard_aggregate = find_trigger_function("goes.guard_aggregate");
-	objects.guard_events = find_trigger_function("goes.guard_events");
-	objects.react = find_trigger_function("goes.react");
 }
 
-/* goes_objects: the OIDs of the extension's own objects. */
+/*
+ * goes_objects
+ *		The OIDs of the extension's own objects.  An invalidation while they are
+ *		looked up makes the next call look again.
+ */
 const GoesObjects *
 goes_objects(void)
 {
-	while (!objects_valid)
+	if (!objects_valid)
 	{
-		/* An invalidation while they are looked up takes this back */
-		objects_valid = true;
-		PG_TRY();
-		{
-			find_objects();
-		}
-		PG_CATCH();
-		{
-			objects_valid = false;
-			PG_RE_THROW();
-		}
-		PG_END_TRY();
+		uint64		before = generation;
+		GoesObjects found;
+
+		find_objects(&found);
+		objects = found;
+		objects_valid = before == generation;
 	}
 	return &objects;
 }
