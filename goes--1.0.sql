@@ -422,7 +422,9 @@ CREATE EVENT TRIGGER goes_ddl_command_start ON ddl_command_start
     EXECUTE FUNCTION goes.ddl_command_start();
 COMMENT ON EVENT TRIGGER goes_ddl_command_start IS 'notes which functions the registry names, before one is renamed';
 CREATE EVENT TRIGGER goes_ddl_command_end ON ddl_command_end
-    WHEN TAG IN ('ALTER FUNCTION', 'ALTER ROUTINE', 'ALTER SCHEMA', 'ALTER EXTENSION', 'CREATE TABLE', 'ALTER TABLE',
+    WHEN TAG IN ('ALTER FUNCTION', 'ALTER ROUTINE', 'ALTER SCHEMA', 'ALTER EXTENSION', 'ALTER TABLE',
+        -- which make partitions
+        'CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA',
         -- which rename columns of tables too
         'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'ALTER FOREIGN TABLE')
     EXECUTE FUNCTION goes.ddl_command_end();

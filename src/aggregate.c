@@ -13,6 +13,7 @@
 
 #include "access/detoast.h"
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "aggregate.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
@@ -22,6 +23,7 @@
 #include "executor/executor.h"
 #include "funcapi.h"
 #include "guard.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/params.h"
 #include "optimizer/optimizer.h"
@@ -439,6 +441,36 @@ goes_layout(GoesAggregateType *type, Relation aggregate, Relation events)
 		type->layout = make_layout(type, aggregate, events);
 	}
 	return type->layout;
+}
+
+/*
+ * goes_open_tables
+ *		Open the tables of a type, which must be registered (OG008), and make its
+ *		layout; returns the type as it is once they are locked.  The caller is
+ *		connected to SPI, and closes them.
+ */
+GoesAggregateType *
+goes_open_tables(const char *name, LOCKMODE lockmode, Relation *aggregate,
+				 Relation *events)
+{
+	GoesAggregateType *type = goes_get_aggregate_type(name);
+
+	for (;;)
+	{
+		Oid			aggregate_id = type->relation;
+		Oid			events_id = type->events;
+
+		*aggregate = table_open(aggregate_id, lockmode);
+		*events = table_open(events_id, AccessShareLock);
+		type = goes_get_aggregate_type(name);
+		if (type->relation == aggregate_id && type->events == events_id)
+			break;
+		table_close(*events, NoLock);
+		table_close(*aggregate, NoLock);
+		CHECK_FOR_INTERRUPTS();
+	}
+	(void) goes_layout(type, *aggregate, *events);
+	return type;
 }
 
 /* ---------------------------------------------------------------------------

@@ -13,6 +13,7 @@
 #include "goes.h"
 #include "nodes/execnodes.h"
 #include "registry.h"
+#include "storage/lockdefs.h"
 #include "utils/rel.h"
 
 /* A column of an aggregate table */
@@ -82,6 +83,8 @@ typedef enum GoesLoad
 extern char *goes_missing_base_columns(Relation relation);
 extern bool goes_has_unique_id(Relation relation);
 extern bool goes_is_base_column(const char *name);
+extern GoesAggregateType *goes_open_tables(const char *name, LOCKMODE lockmode,
+										   Relation *aggregate, Relation *events);
 extern GoesLayout *goes_layout(GoesAggregateType *type, Relation aggregate,
 							   Relation events);
 extern GoesState *goes_aggregate_load(const GoesAggregateType *type,

@@ -43,6 +43,9 @@ typedef OverrideSearchPath GoesSearchPath;
 	(object_aclcheck(ProcedureRelationId, funcid, role, ACL_EXECUTE) == ACLCHECK_OK)
 #define goes_may_use_schema(schema, role) \
 	(object_aclcheck(NamespaceRelationId, schema, role, ACL_USAGE) == ACLCHECK_OK)
+/* Membership that grants nothing does not count, from 16 on */
+#define goes_is_member(member, role) \
+	(has_privs_of_role(member, role) || member_can_set_role(member, role))
 #define goes_may_connect(role) \
 	(object_aclcheck(DatabaseRelationId, MyDatabaseId, role, ACL_CONNECT) == ACLCHECK_OK)
 #else
@@ -51,6 +54,7 @@ typedef OverrideSearchPath GoesSearchPath;
 	(pg_proc_aclcheck(funcid, role, ACL_EXECUTE) == ACLCHECK_OK)
 #define goes_may_use_schema(schema, role) \
 	(pg_namespace_aclcheck(schema, role, ACL_USAGE) == ACLCHECK_OK)
+#define goes_is_member(member, role) is_member_of_role(member, role)
 #define goes_may_connect(role) \
 	(pg_database_aclcheck(MyDatabaseId, role, ACL_CONNECT) == ACLCHECK_OK)
 #endif

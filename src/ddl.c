@@ -157,11 +157,14 @@ find_references(void)
 	foreach(cell, goes_reactors_read())
 	{
 		GoesReactor *reactor = lfirst(cell);
+		ListCell   *function;
 
-		if (reactor->mode != GOES_OUTSIDE)
+		if (reactor->mode == GOES_OUTSIDE)
+			continue;
+		foreach(function, goes_reactor_functions(reactor))
 			references = lappend(references,
 								 make_reference(REFERENCE_REACTOR, reactor->name,
-												goes_reactor_function(reactor)));
+												lfirst_oid(function)));
 	}
 	return references;
 }
@@ -249,18 +252,12 @@ event_trigger_parsetree(FunctionCallInfo fcinfo)
 	return ((EventTriggerData *) fcinfo->context)->parsetree;
 }
 
-/* Is it one of the commands before which the references were noted? */
+/* May the command have renamed functions, or moved them? */
 static bool
 may_rename(const Node *parsetree)
 {
-	ListCell   *cell;
-
-	foreach(cell, started)
-	{
-		if (((Started *) lfirst(cell))->parsetree == parsetree)
-			return true;
-	}
-	return false;
+	return IsA(parsetree, RenameStmt) || IsA(parsetree, AlterObjectSchemaStmt) ||
+		IsA(parsetree, AlterExtensionStmt);
 }
 
 PG_FUNCTION_INFO_V1(goes_ddl_command_start);
@@ -280,52 +277,69 @@ goes_ddl_command_start(PG_FUNCTION_ARGS)
 static void
 update_reference(const char *sql, const Reference *reference, const char *name)
 {
-	static const Oid argtypes[] = {TEXTOID, TEXTOID, TEXTOID, INT4OID};
+	static const Oid argtypes[] = {TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID};
 	Datum		args[] = {
 		CStringGetTextDatum(name),
 		CStringGetTextDatum(reference->type),
 		CStringGetTextDatum(reference->item),
-		Int32GetDatum(reference->version)
+		Int32GetDatum(reference->version),
+		CStringGetTextDatum(reference->function)
 	};
 
 	goes_registry_execute(sql, goes_lengthof(argtypes), argtypes, args, NULL);
 }
 
+/* A nested command may have followed it before: then there is nothing to do. */
 static void
 follow_rename(const Reference *reference, const char *name)
 {
+	GoesReactor *reactor;
+
 	switch (reference->kind)
 	{
 		case REFERENCE_BUILD:
 			update_reference("UPDATE goes.command_types SET build = $1"
 							 " WHERE aggregate_type OPERATOR(pg_catalog.=) $2"
 							 " AND command OPERATOR(pg_catalog.=) $3"
-							 " AND $4 OPERATOR(pg_catalog.=) 0",
+							 " AND $4 OPERATOR(pg_catalog.=) 0"
+							 " AND build OPERATOR(pg_catalog.=) $5",
 							 reference, name);
 			break;
 		case REFERENCE_VALIDATE:
 			update_reference("UPDATE goes.command_types SET validate = $1"
 							 " WHERE aggregate_type OPERATOR(pg_catalog.=) $2"
 							 " AND command OPERATOR(pg_catalog.=) $3"
-							 " AND $4 OPERATOR(pg_catalog.=) 0",
+							 " AND $4 OPERATOR(pg_catalog.=) 0"
+							 " AND validate OPERATOR(pg_catalog.=) $5",
 							 reference, name);
 			break;
 		case REFERENCE_CALCULATOR:
 			update_reference("UPDATE goes.event_types SET calculator = $1"
 							 " WHERE aggregate_type OPERATOR(pg_catalog.=) $2"
 							 " AND action OPERATOR(pg_catalog.=) $3"
-							 " AND event_version OPERATOR(pg_catalog.=) $4",
+							 " AND event_version OPERATOR(pg_catalog.=) $4"
+							 " AND calculator OPERATOR(pg_catalog.=) $5",
 							 reference, name);
 			break;
 		case REFERENCE_UPCASTER:
 			update_reference("UPDATE goes.upcasters SET upcaster = $1"
 							 " WHERE aggregate_type OPERATOR(pg_catalog.=) $2"
 							 " AND action OPERATOR(pg_catalog.=) $3"
-							 " AND from_version OPERATOR(pg_catalog.=) $4",
+							 " AND from_version OPERATOR(pg_catalog.=) $4"
+							 " AND upcaster OPERATOR(pg_catalog.=) $5",
 							 reference, name);
 			break;
 		case REFERENCE_REACTOR:
-			goes_reactor_rename(goes_reactor_read(reference->function), name);
+			reactor = goes_reactor_read(reference->function);
+			if (reactor == NULL || goes_reactor_read(name) != NULL)
+				break;
+			if (list_length(goes_reactor_functions(reactor)) > 1)
+				ereport(ERROR,
+						(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+						 errmsg("cannot rename function %s because reactor \"%s\" has functions of that name for several aggregate types",
+								reference->function, reference->function),
+						 errhint("Call goes_off first.")));
+			goes_reactor_rename(reactor, name);
 			break;
 	}
 }
@@ -399,8 +413,9 @@ makes_partition(const Node *parsetree)
 {
 	ListCell   *cell;
 
-	if (IsA(parsetree, CreateStmt))
-		return ((const CreateStmt *) parsetree)->partbound != NULL;
+	if (IsA(parsetree, CreateStmt) || IsA(parsetree, CreateForeignTableStmt) ||
+		IsA(parsetree, CreateSchemaStmt))
+		return true;
 	if (!IsA(parsetree, AlterTableStmt))
 		return false;
 	foreach(cell, ((const AlterTableStmt *) parsetree)->cmds)
@@ -547,7 +562,7 @@ check_altered_tables(const Node *parsetree)
 
 	if (SPI_execute("SELECT DISTINCT objid FROM pg_catalog.pg_event_trigger_ddl_commands()"
 					" WHERE classid OPERATOR(pg_catalog.=) 1259"
-					" AND object_type OPERATOR(pg_catalog.=) ANY ('{table,table column}'::pg_catalog.text[])",
+					" AND object_type OPERATOR(pg_catalog.=) ANY ('{table,table column,foreign table}'::pg_catalog.text[])",
 					false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the DDL commands");
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -844,7 +859,8 @@ drop_reference(const Reference *reference, bool cascade)
 			check_cascade(reference, cascade,
 						  psprintf("reactor \"%s\"", reference->function),
 						  "goes_off");
-			goes_reactor_detach(goes_reactor_read(reference->function));
+			if (goes_reactor_read(reference->function) != NULL)
+				goes_reactor_detach(goes_reactor_read(reference->function));
 			goes_reactor_delete(reference->function);
 			break;
 	}

@@ -553,6 +553,15 @@ repeat_outcome(GoesExecution *execution, const GoesOutcome *outcome)
 		report_aggregate(execution, ERRCODE_GOES_NOT_FOUND, "does not exist", NULL);
 	execution->event = goes_event_read(execution->type, execution->events,
 									   outcome->position);
+	if (execution->event == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_GOES_COMMAND_ID_REUSED),
+				 errmsg("the event of command id %s is not there any more",
+						goes_uuid_string(&execution->command->command_id)),
+				 errdetail("Table \"%s\" has no event at the position that was noted.",
+						   RelationGetRelationName(execution->events)),
+				 errhint("Give each command an id of its own."),
+				 errtable(execution->events)));
 	execution->seen = goes_upcast(execution->type, execution->event);
 }
 

@@ -27,6 +27,7 @@
 #include "parser/parse_func.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -493,7 +494,8 @@ release_instance(CallPlan *plan, Instance *instance)
 /*
  * goes_function_call
  *		Call the function as the current user.  There must be an active
- *		snapshot.  The result is in the current memory context.  A function that
+ *		snapshot.  The result, of a type of variable length or void, is a copy in
+ *		the current memory context.  A function that
  *		is STRICT gives NULL for a NULL argument without being called.
  */
 Datum
@@ -514,6 +516,9 @@ goes_function_call(GoesFunction *function, const Datum *args,
 	}
 	ResetExprContext(instance->econtext);
 	result = ExecEvalExpr(instance->state, instance->econtext, isnull);
+	/* It may be a constant of the plan, which may not live as long as the caller */
+	if (!*isnull && function->signature.result != VOIDOID)
+		result = datumCopy(result, false, -1);
 	release_instance(plan, instance);
 	plan->calls--;
 	return result;

@@ -61,10 +61,8 @@ static void
 open_reading(Reading *reading, FunctionCallInfo fcinfo)
 {
 	memset(reading, 0, sizeof(Reading));
-	reading->type = type_arg(fcinfo);
-	reading->aggregate = table_open(reading->type->relation, AccessShareLock);
-	reading->events = table_open(reading->type->events, AccessShareLock);
-	(void) goes_layout(reading->type, reading->aggregate, reading->events);
+	reading->type = goes_open_tables(type_arg(fcinfo)->name, AccessShareLock,
+									 &reading->aggregate, &reading->events);
 	reading->fold = goes_fold_create(reading->type, reading->aggregate);
 	reading->stored_context = AllocSetContextCreate(CurrentMemoryContext,
 													"goes stored aggregate",

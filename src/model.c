@@ -541,6 +541,28 @@ delete_rows(const char *sql, const char *type)
 }
 
 /*
+ * The aggregate table is gone, so the type is not to be found any more: nobody
+ * reacts to its events any longer, but they stay guarded.
+ */
+static void
+detach_orphan(const char *type_name)
+{
+	static const Oid argtype = TEXTOID;
+	Datum		arg = CStringGetTextDatum(type_name);
+	bool		isnull;
+	Oid			events;
+
+	if (goes_registry_execute("SELECT events FROM goes.aggregate_types"
+							  " WHERE type OPERATOR(pg_catalog.=) $1",
+							  1, &argtype, &arg, NULL) == 0)
+		return;
+	events = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0],
+											SPI_tuptable->tupdesc, 1, &isnull));
+	if (get_rel_name(events) != NULL)
+		goes_reactor_detach_all(events);
+}
+
+/*
  * goes_forget_type
  *		Remove a type with all that is registered for it, and its triggers; the
  *		tables stay, or are gone already.  The caller is connected to SPI.
@@ -555,6 +577,8 @@ goes_forget_type(const char *type_name)
 		release_table(type->relation, false);
 		release_table(type->events, true);
 	}
+	else
+		detach_orphan(type_name);
 	goes_reactors_forget_type(type_name);
 	delete_rows("DELETE FROM goes.command_types"
 				" WHERE aggregate_type OPERATOR(pg_catalog.=) $1", type_name);

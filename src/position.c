@@ -32,6 +32,9 @@
 #include "utils/relcache.h"
 #include "utils/snapmgr.h"
 
+/* A sequence that lags by more is not mended: such a position is a forgery */
+#define GREATEST_LAG (INT64CONST(1) << 40)
+
 /* Did this transaction take a position?  A rolled-back savepoint counts too. */
 static bool taken = false;
 
@@ -121,7 +124,10 @@ goes_position_settled(void)
 	return last;
 }
 
-/* An index by which the greatest position can be found; InvalidOid: none. */
+/*
+ * An index by which the greatest position can be found; InvalidOid: none.  The
+ * table may be anybody's: nothing of its definition may be evaluated here.
+ */
 static Oid
 position_index(Relation events)
 {
@@ -135,7 +141,7 @@ position_index(Relation events)
 			index->rd_index->indisvalid &&
 			index->rd_index->indkey.values[0] == position &&
 			(index->rd_indoption[0] & INDOPTION_DESC) == 0 &&
-			RelationGetIndexPredicate(index) == NIL;
+			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
 
 		index_close(index, AccessShareLock);
 		if (found)
@@ -145,9 +151,9 @@ position_index(Relation events)
 }
 
 /*
- * The greatest position in one table that has storage; 0 if it is empty.  Reads
- * with SnapshotAny, to which SERIALIZABLE does not object: this read must not
- * make two commands depend on each other.
+ * The greatest committed position in one table that has storage; 0 if it is
+ * empty, or has no index on it.  Reads with SnapshotSelf, to which SERIALIZABLE
+ * does not object: this read must not make two commands depend on each other.
  */
 static int64
 greatest_in(Relation events)
@@ -160,11 +166,9 @@ greatest_in(Relation events)
 	int64		greatest = 0;
 
 	if (!OidIsValid(index_id))
-		return query_as_owner(psprintf("SELECT pg_catalog.max(position) FROM %s",
-									   goes_relation_name(RelationGetRelid(events))),
-							  events->rd_rel->relowner);
+		return 0;
 	index = index_open(index_id, AccessShareLock);
-	scan = systable_beginscan_ordered(events, index, SnapshotAny, 0, NULL);
+	scan = systable_beginscan_ordered(events, index, SnapshotSelf, 0, NULL);
 	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
 	if (HeapTupleIsValid(tuple))
 		greatest = DatumGetInt64(heap_getattr(tuple,
@@ -204,6 +208,11 @@ is_free(Oid events)
 
 	if (!is_free)
 		return false;
+	if (get_rel_name(events) == NULL)
+	{
+		UnlockRelationOid(events, AccessShareLock);
+		return true;
+	}
 	foreach(cell, find_all_inheritors(events, NoLock, NULL))
 	{
 		is_free = is_free &&
@@ -220,7 +229,10 @@ raise_sequence(int64 greatest)
 {
 	Oid			sequence = goes_objects()->position;
 
-	if (greatest <= goes_position_last())
+	int64		last = goes_position_last();
+
+	/* One table's owner must not be able to use up what all share */
+	if (greatest <= last || greatest - last > GREATEST_LAG)
 		return;
 	/* One at a time, so that a mended sequence is never set back */
 	LockDatabaseObject(RelationRelationId, sequence, 0, ExclusiveLock);

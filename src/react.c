@@ -248,12 +248,12 @@ find_execution(const TriggerData *trigger)
 static Datum
 load_aggregate(const Binding *binding, const GoesEvent *event)
 {
-	GoesAggregateType *type = goes_get_aggregate_type(binding->type);
-	Relation	aggregate = table_open(type->relation, AccessShareLock);
-	Relation	events = table_open(type->events, AccessShareLock);
+	Relation	aggregate;
+	Relation	events;
+	GoesAggregateType *type = goes_open_tables(binding->type, AccessShareLock,
+											   &aggregate, &events);
 	Datum		result;
 
-	(void) goes_layout(type, aggregate, events);
 	result = goes_state_to_datum(goes_aggregate_load(type, aggregate,
 													 &event->aggregate_id,
 													 GOES_LOAD_READ));

@@ -293,6 +293,30 @@ goes_reactor_function(const GoesReactor *reactor)
 	return InvalidOid;
 }
 
+/*
+ * goes_reactor_functions
+ *		OIDs of all functions of a reactor: one that takes the aggregate has one
+ *		for each type that its patterns name.  InvalidOid for one that is gone.
+ *		The caller is connected to SPI.
+ */
+List *
+goes_reactor_functions(const GoesReactor *reactor)
+{
+	List	   *functions = NIL;
+	ListCell   *cell;
+
+	if (reactor->form != GOES_FORM_AGGREGATE)
+		return list_make1_oid(goes_reactor_function(reactor));
+	foreach(cell, find_targets(reactor))
+	{
+		Target	   *target = lfirst(cell);
+
+		if (target->named)
+			functions = lappend_oid(functions, target_function(reactor, target));
+	}
+	return functions;
+}
+
 /* The function in one form, of every type that is named; or InvalidOid. */
 static Oid
 find_in_form(const char *name, GoesForm form, List *targets)
@@ -938,18 +962,23 @@ lock_functions(const GoesReactor *reactor)
 static void
 register_waiting(FunctionCallInfo fcinfo, GoesReactor *reactor, Oid owner)
 {
+	GoesReactor requested = *reactor;
 	int64		checkpoint = 0;
+	int64		start;
 	ListCell   *cell;
 
 	goes_warn_without_preload();
 	if (!merge_registered(reactor, &checkpoint))
 		return;
+	/* May wait for other transactions: not while they may wait for our lock */
+	start = checkpoint < 0 ? -1 : start_position(fcinfo);
 	goes_lock_registry();
-	checkpoint = 0;
-	if (!merge_registered(reactor, &checkpoint) && checkpoint == -1)
+	*reactor = requested;
+	checkpoint = start;
+	if (!merge_registered(reactor, &checkpoint))
 		return;
 	lock_functions(reactor);
-	write_reactor(reactor, checkpoint < 0 ? -1 : start_position(fcinfo));
+	write_reactor(reactor, checkpoint);
 	foreach(cell, find_targets(reactor))
 		(void) reaches(owner, reactor, lfirst(cell));
 }
@@ -1052,7 +1081,7 @@ register_async(FunctionCallInfo fcinfo, const char *name)
 	Oid			function = goes_function_find(name, &signature, "async reactor");
 	Oid			owner = function_owner(function);
 
-	if (!is_member_of_role(GetUserId(), owner))
+	if (!goes_is_member(GetUserId(), owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be member of role \"%s\"",

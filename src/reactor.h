@@ -50,6 +50,7 @@ extern void goes_reactors_forget_type(const char *type);
 extern void goes_reactor_detach_all(Oid events);
 extern void goes_reactor_detach(const GoesReactor *reactor);
 extern void goes_reactor_attach(const GoesReactor *reactor);
+extern List *goes_reactor_functions(const GoesReactor *reactor);
 extern bool goes_reactor_is_attached(const GoesReactor *reactor);
 extern Oid	goes_reactor_function(const GoesReactor *reactor);
 extern void goes_reactor_delete(const char *name);

@@ -56,12 +56,12 @@ check_no_policies(Relation relation)
 static void
 open_tables(Tables *tables, const char *type, LOCKMODE lockmode)
 {
-	tables->type = goes_own_type(type);
-	tables->aggregate = table_open(tables->type->relation, lockmode);
-	tables->events = table_open(tables->type->events, AccessShareLock);
+	(void) goes_own_type(type);
+	tables->type = goes_open_tables(type, lockmode, &tables->aggregate,
+									&tables->events);
+	goes_check_owner(tables->type->relation);
 	check_no_policies(tables->aggregate);
 	check_no_policies(tables->events);
-	(void) goes_layout(tables->type, tables->aggregate, tables->events);
 }
 
 static void

@@ -11,18 +11,22 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/guc.h"
 
 typedef struct GoesRole
 {
 	Oid			user;
 	int			context;
+	int			nestlevel;		/* of settings */
 } GoesRole;
 
 /*
  * goes_become
  *		Do what follows as role, without row-level security in the way of a
- *		table's owner.  No user's code may run under it.  After an error the end
- *		of the (sub)transaction restores the role.
+ *		table's owner.  What a table's owner has defined may run then (planning
+ *		is enough), so nothing that outlives it is possible: as in VACUUM, no
+ *		deferred triggers, no temporary tables, no settings.  After an error the
+ *		end of the (sub)transaction restores all.
  */
 static inline GoesRole
 goes_become(Oid role)
@@ -31,8 +35,9 @@ goes_become(Oid role)
 
 	GetUserIdAndSecContext(&before.user, &before.context);
 	SetUserIdAndSecContext(role, before.context |
-						   SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION |
 						   SECURITY_NOFORCE_RLS);
+	before.nestlevel = NewGUCNestLevel();
 	return before;
 }
 
@@ -40,6 +45,7 @@ goes_become(Oid role)
 static inline void
 goes_unbecome(GoesRole before)
 {
+	AtEOXact_GUC(false, before.nestlevel);
 	SetUserIdAndSecContext(before.user, before.context);
 }
 

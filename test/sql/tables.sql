@@ -495,10 +495,25 @@ SELECT goes_do('large.touch', id(1)) IS NOT NULL AS touched;
 CREATE TRIGGER look BEFORE INSERT OR UPDATE ON large FOR EACH ROW EXECUTE FUNCTION watch();
 SELECT goes_do('large.change', id(1), '{"n": 2}') IS NOT NULL AS merged;
 SELECT n, version, chunks() = :'before' AS same_chunks FROM large;
+-- whatever plans the user prefers
+SET plan_cache_mode = force_custom_plan;
+SELECT goes_do('large.change', id(1), '{"n": 3}') IS NOT NULL AS merged;
+SET plan_cache_mode = force_generic_plan;
+SELECT goes_do('large.change', id(1), '{"n": 4}') IS NOT NULL AS merged;
+RESET plan_cache_mode;
+SELECT n, version, chunks() = :'before' AS same_chunks FROM large;
 -- One that is written anew gets new ones, but for that column only.
 SELECT goes_do('large.change', id(1), '{"document": [1, 2]}') IS NOT NULL AS merged;
 SELECT document, length(compressed), length(bytes), version FROM large;
 DROP TRIGGER look ON large;
+-- In partitions, too
+CREATE TABLE large_parts (LIKE goes_base_aggregate INCLUDING ALL, n integer, document jsonb) PARTITION BY HASH (id);
+CREATE TABLE large_part PARTITION OF large_parts FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+SELECT model('large_parts');
+SELECT goes_do('large_parts.create', id(1), (SELECT jsonb_build_object('document', jsonb_agg(md5(i::text))) FROM generate_series(1, 50000) i)) IS NOT NULL AS created;
+SELECT pg_total_relation_size('large_part') > 1000000 AS huge, pg_total_relation_size('large_part') AS before \gset
+SELECT count(goes_do('large_parts.change', id(1), jsonb_build_object('n', i))) FROM generate_series(1, 10) i;
+SELECT n, version, pg_total_relation_size('large_part') < :before + 100000 AS same_size FROM large_parts;
 
 --
 -- Events tables
