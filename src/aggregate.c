@@ -771,23 +771,39 @@ take_stored_row(const GoesLayout *layout, Relation aggregate, GoesState *state)
 	}
 }
 
-/* The parameters of the insert statement: the columns that goes writes. */
-static int
-collect_params(const GoesLayout *layout, const GoesState *state, Datum *values,
-			   char *nulls)
+static void
+add_param(ParamListInfo params, Oid type, Datum value, bool isnull)
 {
-	int			nparams = 0;
+	ParamExternData *param = &params->params[params->numParams++];
 
+	param->ptype = type;
+	param->value = value;
+	param->isnull = isnull;
+	param->pflags = 0;
+}
+
+/*
+ * The parameters of the insert statement, the columns that goes writes, and
+ * behind them those of the update statement.  Not marked as constants: the
+ * planner would read a large value from TOAST to put it into a plan.
+ */
+static ParamListInfo
+collect_params(const GoesLayout *layout, const GoesState *state)
+{
+	ParamListInfo params = makeParamList(layout->ncolumns + 1);
+
+	params->numParams = 0;
 	for (int i = 0; i < layout->ncolumns; i++)
 	{
 		int			att = layout->columns[i].attnum - 1;
 
-		if (!layout->columns[i].stored)
-			continue;
-		values[nparams] = state->row.values[att];
-		nulls[nparams++] = state->row.nulls[att] ? 'n' : ' ';
+		if (layout->columns[i].stored)
+			add_param(params, TupleDescAttr(state->row.tupdesc, att)->atttypid,
+					  state->row.values[att], state->row.nulls[att]);
 	}
-	return nparams;
+	if (state->exists)
+		add_param(params, INT8OID, Int64GetDatum(state->version), false);
+	return params;
 }
 
 /* Nothing was updated: the aggregate moved, or a trigger suppressed the row. */
@@ -835,15 +851,10 @@ goes_aggregate_store(const GoesAggregateType *type, Relation aggregate,
 					 GoesState *state)
 {
 	const GoesLayout *layout = type->layout;
-	Datum	   *values = palloc((layout->ncolumns + 1) * sizeof(Datum));
-	char	   *nulls = palloc(layout->ncolumns + 1);
-	int			nparams = collect_params(layout, state, values, nulls);
 
-	values[nparams] = Int64GetDatum(state->version);
-	nulls[nparams] = ' ';
 	goes_guard_expect(RelationGetRelid(aggregate), &state->id);
-	if (SPI_execute_plan(state->exists ? layout->update : layout->insert,
-						 values, nulls, false, 0) < 0)
+	if (SPI_execute_plan_with_paramlist(state->exists ? layout->update : layout->insert,
+										collect_params(layout, state), false, 0) < 0)
 		elog(ERROR, "could not write aggregate table \"%s\"",
 			 RelationGetRelationName(aggregate));
 	goes_guard_forget();

@@ -27,7 +27,7 @@ UNION ALL SELECT 'position', NULL FROM goes.position WHERE last_value < (SELECT 
 };
 
 my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
+$node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'goes'\nrestart_after_crash = on");
 $node->start;
 $node->safe_psql('postgres', q{
@@ -161,6 +161,35 @@ foreach my $round (1 .. 4)
 	cmp_ok($node->safe_psql('postgres', q{SELECT goes_do('counter.go_up', id(1)) -> 'position'}), '>', $last, "round $round, $how: positions go on");
 }
 is($node->safe_psql('postgres', 'SELECT count(*) - count(DISTINCT position), count(*) - count(DISTINCT id) FROM counter_events'), '0|0', 'no position and no id is given twice');
-$node->stop;
+
+# A standby refuses commands; promoted, it goes on where the primary died.
+{
+	$node->backup('backup');
+	my $standby = PostgreSQL::Test::Cluster->new('standby');
+	$standby->init_from_backup($node, 'backup', has_streaming => 1);
+	$standby->start;
+	$node->safe_psql('postgres', q{SELECT goes_do('counter.go_up', id(1), command_id => id(5))});
+	$node->wait_for_catchup($standby, 'replay', $node->lsn('flush'));
+	my ($stdout, $stderr);
+	isnt($standby->psql('postgres', q{SELECT goes_do('counter.go_up', id(1))}, stderr => \$stderr), 0, 'standby: refuses commands');
+	like($stderr, qr/ERROR:  cannot /, 'standby: and says why');
+	isnt($standby->psql('postgres', q{SELECT goes_register_event('counter', 'other')}, stderr => \$stderr), 0, 'standby: refuses registrations');
+
+	# an open transaction whose changes the standby has in part
+	my $session = background(q{SELECT goes_do('counter.go_up', id(1), command_id => id(6), metadata => '{"wait": 1}')});
+	waiting('PgSleep');
+	$node->safe_psql('postgres', q{SELECT goes_do('counter.go_up', id(2))});
+	my $last = $node->safe_psql('postgres', 'SELECT max(position) FROM counter_events');
+	my $version = $node->safe_psql('postgres', 'SELECT version FROM counter WHERE id = id(1)');
+	$node->wait_for_catchup($standby, 'replay', $node->lsn('flush'));
+	$node->stop('immediate');
+	$session->finish;
+	$standby->promote;
+	is($standby->safe_psql('postgres', $wrong), '', 'standby: nothing is half done');
+	is($standby->safe_psql('postgres', q{SELECT goes_do('counter.go_up', id(1), command_id => id(6)) -> 'aggregate_version'}), $version + 1, 'standby: the command may run again');
+	cmp_ok($standby->safe_psql('postgres', q{SELECT goes_do('counter.go_up', id(1)) -> 'position'}), '>', $last, 'standby: positions go on');
+	is($standby->safe_psql('postgres', 'SELECT count(*) - count(DISTINCT position) FROM counter_events'), '0', 'standby: no position is given twice');
+	$standby->stop;
+}
 
 done_testing();
