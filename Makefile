@@ -85,6 +85,8 @@ ISOLATION = \
 	ddl-table \
 	ddl-partition \
 	ddl-function \
+	upcaster-change \
+	replay \
 
 REGRESS_OPTS = --inputdir=$(srcdir)/test
 ISOLATION_OPTS = --inputdir=$(srcdir)/test

@@ -78,9 +78,12 @@ foreach my $clean (0, 1)
 	my $name = $clean ? 'clean' : 'over';
 
 	restores($node, $name, 'pg_restore', '--exit-on-error', '-d', $name, "$dump/custom");
-	my $status = IPC::Run::run([ 'pg_restore', $clean ? ('--clean', '--if-exists') : (), '-d', $name, "$dump/custom" ], '>', "$dump/log", '2>', "$dump/log");
-	note(slurp_file("$dump/log"));
-	ok($status, "$name: restored over what was there") if $clean;
+	IPC::Run::run([ 'pg_restore', $clean ? ('--clean', '--if-exists') : (), '-d', $name, "$dump/custom" ], '>', "$dump/log", '2>', "$dump/log");
+	my $log = slurp_file("$dump/log");
+	note($log);
+	# pg_restore itself cannot clean the primary keys of partitions: they go with the tables
+	my @errors = grep { !/cannot drop inherited constraint/ } $log =~ /ERROR:.*/g;
+	is("@errors", '', "$name: restored over what was there") if $clean;
 	same($node->safe_psql($name, $fingerprint), $source, "$name: the same registry, triggers, policies, privileges");
 	same($node->safe_psql($name, $data), $source_data, "$name: the same data");
 	goes_on($node, $name);
