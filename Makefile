@@ -52,6 +52,7 @@ PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter
 
 # Tests, one name a line, run in this order: test/sql and test/specs hold them.
 REGRESS = \
+	extension \
 	execute \
 	execute_many \
 	nested \

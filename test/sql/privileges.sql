@@ -544,6 +544,23 @@ SELECT goes_on('{order}', async => '{alice.later}');
 SELECT goes_off('alice.later', forget => true);
 REVOKE CONNECT ON DATABASE :"database" FROM regress_goes_alice;
 GRANT CONNECT ON DATABASE :"database" TO PUBLIC;
+-- and log in, before version 17.
+ALTER ROLE regress_goes_alice NOLOGIN;
+CREATE FUNCTION test.sqlstate(statement text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE statement;
+    RETURN '00000';
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLSTATE;
+END
+$$;
+SELECT test.sqlstate($$SELECT goes_on('{order}', async => '{alice.later}')$$)
+    = CASE WHEN current_setting('server_version_num')::integer >= 170000 THEN '00000' ELSE '55000' END AS as_it_should;
+SET ROLE regress_goes_alice;
+SELECT test.sqlstate($$SELECT goes_off('alice.later', forget => true)$$)
+    = CASE WHEN current_setting('server_version_num')::integer >= 170000 THEN '00000' ELSE 'OG008' END AS as_it_should;
+RESET ROLE;
+ALTER ROLE regress_goes_alice LOGIN;
 -- An outside reactor belongs to whoever registered it first.
 SET ROLE regress_goes_alice;
 SELECT goes_on('{order}', outside => '{mailer}');
