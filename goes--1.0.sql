@@ -73,22 +73,139 @@ COMMENT ON COLUMN goes.upcasters.upcaster IS 'qualified function (jsonb) that re
 
 CREATE TABLE goes.reactors (
     reactor text PRIMARY KEY,
+    id uuid NOT NULL UNIQUE,
     mode text NOT NULL CHECK (mode OPERATOR(pg_catalog.=) ANY ('{sync,async,outside}'::pg_catalog.text[])),
     patterns text[] NOT NULL,
     form text CHECK (form OPERATOR(pg_catalog.=) ANY ('{event,aggregate,trigger}'::pg_catalog.text[])),
     active boolean NOT NULL DEFAULT true,
     owner regrole,
-    checkpoint bigint
+    paused boolean NOT NULL DEFAULT false,
+    max_attempts integer,
+    backoff interval,
+    max_backoff interval,
+    timeout interval,
+    batch_size integer,
+    parallelism integer NOT NULL DEFAULT 1,
+    on_failure text NOT NULL DEFAULT 'skip' CHECK (on_failure OPERATOR(pg_catalog.=) ANY ('{skip,stop}'::pg_catalog.text[]))
 );
-COMMENT ON TABLE goes.reactors IS 'registered reactors; written by goes_on and goes_off';
+COMMENT ON TABLE goes.reactors IS 'registered reactors; written by goes_on, goes_off and goes_alter_reactor';
 COMMENT ON COLUMN goes.reactors.reactor IS 'qualified function, or the name of an outside reactor';
+COMMENT ON COLUMN goes.reactors.id IS 'by which its progress knows it, whatever its name';
 COMMENT ON COLUMN goes.reactors.mode IS 'sync, async or outside';
 COMMENT ON COLUMN goes.reactors.patterns IS 'the events it reacts to';
 COMMENT ON COLUMN goes.reactors.form IS
     'arguments of its function: the event, the aggregate and the event, or none as it RETURNS trigger; NULL: outside';
 COMMENT ON COLUMN goes.reactors.active IS 'false after goes_off, which keeps the progress';
 COMMENT ON COLUMN goes.reactors.owner IS 'who registered it, of an outside reactor';
-COMMENT ON COLUMN goes.reactors.checkpoint IS 'position up to which it is done, of an async or outside reactor';
+COMMENT ON COLUMN goes.reactors.paused IS 'by goes_pause; its events wait';
+COMMENT ON COLUMN goes.reactors.max_attempts IS 'attempts at one event before it is given up; NULL: setting goes.max_attempts';
+COMMENT ON COLUMN goes.reactors.backoff IS 'pause after the first failure, which doubles with each; NULL: setting goes.backoff';
+COMMENT ON COLUMN goes.reactors.max_backoff IS 'the longest pause; NULL: setting goes.max_backoff';
+COMMENT ON COLUMN goes.reactors.timeout IS 'longest time of one call; NULL: setting goes.timeout';
+COMMENT ON COLUMN goes.reactors.batch_size IS 'events that share a transaction; NULL: setting goes.batch_size';
+COMMENT ON COLUMN goes.reactors.parallelism IS 'how many parts of the aggregates it works on at a time';
+COMMENT ON COLUMN goes.reactors.on_failure IS 'after the last attempt: skip the event, or stop its aggregate';
+
+CREATE TABLE goes.progress (
+    reactor uuid NOT NULL,
+    part integer NOT NULL,
+    parts integer NOT NULL,
+    checkpoint bigint NOT NULL,
+    barrier bigint,
+    imported_to bigint NOT NULL DEFAULT 0,
+    revision bigint NOT NULL DEFAULT 0,
+    processed bigint NOT NULL DEFAULT 0,
+    failed bigint NOT NULL DEFAULT 0,
+    retried bigint NOT NULL DEFAULT 0,
+    last_error text,
+    last_error_at timestamptz,
+    PRIMARY KEY (reactor, part)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE goes.progress IS 'how far async and outside reactors are; a row for each part of the aggregates';
+COMMENT ON COLUMN goes.progress.reactor IS 'id of the reactor';
+COMMENT ON COLUMN goes.progress.part IS 'from 0: the aggregates whose hash is this modulo parts';
+COMMENT ON COLUMN goes.progress.parts IS 'how many there are';
+COMMENT ON COLUMN goes.progress.checkpoint IS 'position up to which it is done, but for the events of goes.pending';
+COMMENT ON COLUMN goes.progress.barrier IS 'position at which all parts wait for each other to change their number; NULL: none';
+COMMENT ON COLUMN goes.progress.imported_to IS 'position up to which it gets imported events too';
+COMMENT ON COLUMN goes.progress.revision IS 'counts the changes by others than who runs the reactor';
+COMMENT ON COLUMN goes.progress.processed IS 'events it has processed';
+COMMENT ON COLUMN goes.progress.failed IS 'attempts that failed';
+COMMENT ON COLUMN goes.progress.retried IS 'attempts after a first one';
+COMMENT ON COLUMN goes.progress.last_error IS 'message of the last error, without transient data';
+COMMENT ON COLUMN goes.progress.last_error_at IS 'when it was raised';
+
+CREATE TABLE goes.pending (
+    reactor uuid NOT NULL,
+    position bigint NOT NULL,
+    aggregate_type text NOT NULL,
+    aggregate_id uuid NOT NULL,
+    aggregate_version bigint NOT NULL,
+    blocks boolean NOT NULL,
+    attempts integer NOT NULL,
+    due_at timestamptz NOT NULL,
+    leased boolean NOT NULL DEFAULT false,
+    sqlstate text,
+    error text,
+    failed_at timestamptz,
+    PRIMARY KEY (reactor, position)
+);
+COMMENT ON TABLE goes.pending IS 'events at or below the checkpoint that a reactor is not done with';
+COMMENT ON COLUMN goes.pending.reactor IS 'id of the reactor';
+COMMENT ON COLUMN goes.pending.position IS 'position of the event';
+COMMENT ON COLUMN goes.pending.aggregate_type IS 'its type';
+COMMENT ON COLUMN goes.pending.aggregate_id IS 'its aggregate';
+COMMENT ON COLUMN goes.pending.aggregate_version IS 'version of the aggregate after it';
+COMMENT ON COLUMN goes.pending.blocks IS 'whether later events of the aggregate wait for it';
+COMMENT ON COLUMN goes.pending.attempts IS 'attempts that failed';
+COMMENT ON COLUMN goes.pending.due_at IS 'when the next attempt may be; infinity: the aggregate is stopped';
+COMMENT ON COLUMN goes.pending.leased IS 'whether a program has fetched it, until due_at';
+COMMENT ON COLUMN goes.pending.sqlstate IS 'of the last error';
+COMMENT ON COLUMN goes.pending.error IS 'its message, without transient data';
+COMMENT ON COLUMN goes.pending.failed_at IS 'when it was raised';
+CREATE UNIQUE INDEX pending_aggregate ON goes.pending (reactor, aggregate_id, aggregate_type) WHERE blocks;
+COMMENT ON INDEX goes.pending_aggregate IS 'one event at a time is next for an aggregate';
+CREATE INDEX pending_due_at ON goes.pending (reactor, due_at);
+COMMENT ON INDEX goes.pending_due_at IS 'to find what is due';
+
+CREATE TABLE goes.dead_letters (
+    reactor uuid NOT NULL,
+    position bigint NOT NULL,
+    aggregate_type text NOT NULL,
+    aggregate_id uuid NOT NULL,
+    aggregate_version bigint NOT NULL,
+    attempts integer NOT NULL,
+    sqlstate text,
+    error text,
+    failed_at timestamptz,
+    PRIMARY KEY (reactor, position)
+);
+COMMENT ON TABLE goes.dead_letters IS 'events that a reactor was given up on';
+COMMENT ON COLUMN goes.dead_letters.reactor IS 'id of the reactor';
+COMMENT ON COLUMN goes.dead_letters.position IS 'position of the event';
+COMMENT ON COLUMN goes.dead_letters.aggregate_type IS 'its type';
+COMMENT ON COLUMN goes.dead_letters.aggregate_id IS 'its aggregate';
+COMMENT ON COLUMN goes.dead_letters.aggregate_version IS 'version of the aggregate after it';
+COMMENT ON COLUMN goes.dead_letters.attempts IS 'attempts that failed';
+COMMENT ON COLUMN goes.dead_letters.sqlstate IS 'of the last error';
+COMMENT ON COLUMN goes.dead_letters.error IS 'its message, without transient data';
+COMMENT ON COLUMN goes.dead_letters.failed_at IS 'when it was raised';
+
+CREATE TABLE goes.inline_deliveries (
+    reactor uuid NOT NULL,
+    position bigint NOT NULL,
+    PRIMARY KEY (reactor, position)
+);
+COMMENT ON TABLE goes.inline_deliveries IS 'events that a reactor has had inside their transaction, goes.async being inline';
+COMMENT ON COLUMN goes.inline_deliveries.reactor IS 'id of the reactor';
+COMMENT ON COLUMN goes.inline_deliveries.position IS 'position of the event';
+
+-- Without a primary key, so that a restore finds no row in its way.
+CREATE TABLE goes.horizon (
+    position bigint NOT NULL
+) WITH (fillfactor = 10);
+COMMENT ON TABLE goes.horizon IS 'the horizon as the dispatcher has stored it, in one row or, after a restore, two: the greatest counts';
+COMMENT ON COLUMN goes.horizon.position IS 'no event at or below it can still appear, or disappear';
 
 CREATE TABLE goes.commands (
     command_id uuid PRIMARY KEY,
@@ -109,7 +226,7 @@ CREATE INDEX commands_claimed_at ON goes.commands (claimed_at);
 COMMENT ON INDEX goes.commands_claimed_at IS 'for goes_forget_commands';
 
 GRANT SELECT ON goes.aggregate_types, goes.event_types, goes.command_types, goes.upcasters, goes.reactors,
-    goes.position TO PUBLIC;
+    goes.position, goes.progress, goes.horizon TO PUBLIC;
 
 SELECT pg_catalog.pg_extension_config_dump('goes.position', '');
 SELECT pg_catalog.pg_extension_config_dump('goes.aggregate_types', '');
@@ -118,6 +235,11 @@ SELECT pg_catalog.pg_extension_config_dump('goes.command_types', '');
 SELECT pg_catalog.pg_extension_config_dump('goes.upcasters', '');
 SELECT pg_catalog.pg_extension_config_dump('goes.reactors', '');
 SELECT pg_catalog.pg_extension_config_dump('goes.commands', '');
+SELECT pg_catalog.pg_extension_config_dump('goes.progress', '');
+SELECT pg_catalog.pg_extension_config_dump('goes.pending', '');
+SELECT pg_catalog.pg_extension_config_dump('goes.dead_letters', '');
+SELECT pg_catalog.pg_extension_config_dump('goes.inline_deliveries', '');
+SELECT pg_catalog.pg_extension_config_dump('goes.horizon', '');
 
 -- ---------------------------------------------------------------------------
 -- Types
@@ -312,6 +434,69 @@ AS 'MODULE_PATHNAME', 'goes_forget_commands';
 COMMENT ON FUNCTION @extschema@.goes_forget_commands(timestamptz) IS
     'forget the command ids used before that time and return how many; run again, such a command is executed again';
 REVOKE EXECUTE ON FUNCTION @extschema@.goes_forget_commands(timestamptz) FROM PUBLIC;
+
+-- ---------------------------------------------------------------------------
+-- After commit: async reactors
+-- ---------------------------------------------------------------------------
+CREATE FUNCTION @extschema@.goes_alter_reactor(reactor text, max_attempts integer DEFAULT NULL, backoff interval DEFAULT NULL,
+    max_backoff interval DEFAULT NULL, timeout interval DEFAULT NULL, batch_size integer DEFAULT NULL,
+    parallelism integer DEFAULT NULL, on_failure text DEFAULT NULL)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_alter_reactor';
+COMMENT ON FUNCTION @extschema@.goes_alter_reactor(text, integer, interval, interval, interval, integer, integer, text) IS
+    'change how an async or outside reactor is run; what is NULL stays; on_failure: skip or stop';
+
+CREATE FUNCTION @extschema@.goes_pause(reactor text)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_pause';
+COMMENT ON FUNCTION @extschema@.goes_pause(text) IS
+    'let the events of an async or outside reactor wait; none is running when this has committed';
+
+CREATE FUNCTION @extschema@.goes_resume(reactor text)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_resume';
+COMMENT ON FUNCTION @extschema@.goes_resume(text) IS 'end a pause of goes_pause';
+
+CREATE FUNCTION @extschema@.goes_rewind(reactor text, after bigint)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_rewind';
+COMMENT ON FUNCTION @extschema@.goes_rewind(text, bigint) IS
+    'let an async or outside reactor go on with the first event after that position, imported ones too; its later failures are forgotten';
+
+CREATE FUNCTION @extschema@.goes_retry(reactor text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_retry';
+COMMENT ON FUNCTION @extschema@.goes_retry(text) IS
+    'try the failed events of a reactor again now, dead letters too, and return how many; NULL: of all reactors that you may manage';
+
+CREATE FUNCTION @extschema@.goes_skip(reactor text, event_position bigint)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_skip';
+COMMENT ON FUNCTION @extschema@.goes_skip(text, bigint) IS
+    'give up a failed event, which becomes a dead letter; or, if it is one, remove it';
+
+CREATE FUNCTION @extschema@.goes_wait(reactor text DEFAULT NULL, up_to bigint DEFAULT NULL, timeout interval DEFAULT '30s')
+RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_wait';
+COMMENT ON FUNCTION @extschema@.goes_wait(text, bigint, interval) IS
+    'wait until the horizon and the reactor (NULL: all async ones that are not paused) have passed a position (NULL: all that is committed); false: time-out';
+
+-- ---------------------------------------------------------------------------
+-- Reading on
+-- ---------------------------------------------------------------------------
+CREATE FUNCTION @extschema@.goes_horizon()
+RETURNS bigint
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'goes_horizon';
+COMMENT ON FUNCTION @extschema@.goes_horizon() IS
+    'a position such that no event at or below it can still appear, or disappear';
 
 -- ---------------------------------------------------------------------------
 -- Reading the past

@@ -18,6 +18,7 @@
 #include "common/jsonapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
@@ -46,6 +47,8 @@ typedef OverrideSearchPath GoesSearchPath;
 /* Membership that grants nothing does not count, from 16 on */
 #define goes_is_member(member, role) \
 	(has_privs_of_role(member, role) || member_can_set_role(member, role))
+#define goes_owns_database(database, role) \
+	object_ownercheck(DatabaseRelationId, database, role)
 #define goes_may_connect(role) \
 	(object_aclcheck(DatabaseRelationId, MyDatabaseId, role, ACL_CONNECT) == ACLCHECK_OK)
 #else
@@ -55,8 +58,14 @@ typedef OverrideSearchPath GoesSearchPath;
 #define goes_may_use_schema(schema, role) \
 	(pg_namespace_aclcheck(schema, role, ACL_USAGE) == ACLCHECK_OK)
 #define goes_is_member(member, role) is_member_of_role(member, role)
+#define goes_owns_database(database, role) pg_database_ownercheck(database, role)
 #define goes_may_connect(role) \
 	(pg_database_aclcheck(MyDatabaseId, role, ACL_CONNECT) == ACLCHECK_OK)
+#endif
+
+/* The connection limit of a database whose DROP was interrupted, since 15.4 */
+#ifndef DATCONNLIMIT_INVALID_DB
+#define DATCONNLIMIT_INVALID_DB (-2)
 #endif
 
 /* The expression of a generated column, over the row's own columns */
@@ -80,6 +89,20 @@ typedef OverrideSearchPath GoesSearchPath;
  * (BGWORKER_BYPASS_ROLELOGINCHECK, from 17 on).
  */
 #define GOES_WORKER_NEEDS_LOGIN (PG_VERSION_NUM < 170000)
+
+/* A flag of background workers that may connect so */
+#if GOES_WORKER_NEEDS_LOGIN
+#define GOES_WORKER_CONNECT_FLAGS 0
+#else
+#define GOES_WORKER_CONNECT_FLAGS BGWORKER_BYPASS_ROLELOGINCHECK
+#endif
+
+/* The number of this backend's PGPROC */
+#if PG_VERSION_NUM >= 170000
+#define goes_my_procno() ((int) MyProcNumber)
+#else
+#define goes_my_procno() (MyProc->pgprocno)
+#endif
 
 /* Does the string parse as JSON?  Never raises. */
 static inline bool

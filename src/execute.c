@@ -22,11 +22,14 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "guard.h"
+#include "inline.h"
 #include "json.h"
 #include "metadata.h"
 #include "miscadmin.h"
 #include "position.h"
+#include "reactor.h"
 #include "relation.h"
+#include "transient.h"
 #include "upcaster.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -47,6 +50,9 @@
 /* Setting goes.max_nesting */
 int			goes_max_nesting = 32;
 
+/* The event whose async reactor is running, in a runner; else NULL */
+static const GoesEvent *cause = NULL;
+
 /* The innermost command that is being executed */
 static GoesExecution *current = NULL;
 
@@ -55,6 +61,17 @@ const GoesExecution *
 goes_current_execution(void)
 {
 	return current;
+}
+
+/*
+ * goes_set_cause
+ *		Commands that are executed from now on are caused by this event, in no
+ *		other command; NULL: by none.
+ */
+void
+goes_set_cause(const GoesEvent *event)
+{
+	cause = event;
 }
 
 /* ---------------------------------------------------------------------------
@@ -490,6 +507,27 @@ store(GoesExecution *execution)
 	return true;
 }
 
+/* Keep the transient data for the reactors that run after commit. */
+static void
+keep_transient(const GoesEvent *event)
+{
+	List	   *reactors = goes_reactors_of_event(event);
+	pg_uuid_t  *ids = palloc(Max(1, list_length(reactors)) * sizeof(pg_uuid_t));
+	int			nids = 0;
+	ListCell   *cell;
+
+	foreach(cell, reactors)
+	{
+		const GoesReactor *reactor = lfirst(cell);
+
+		if (reactor->mode != GOES_ASYNC || goes_async != GOES_ASYNC_INLINE)
+			ids[nids++] = reactor->id;
+	}
+	if (nids > 0)
+		goes_transient_reserve(event->position, event->transient, nids, ids);
+}
+
+/* Store the event, which fires the sync reactors; others get it after commit. */
 static void
 append(GoesExecution *execution)
 {
@@ -499,6 +537,10 @@ append(GoesExecution *execution)
 	goes_event_append(execution->type, execution->events, execution->event,
 					  command->has_command_id ? &command->command_id : NULL,
 					  false);
+	if (execution->event->transient != NULL)
+		keep_transient(execution->event);
+	if (goes_async == GOES_ASYNC_INLINE)
+		goes_deliver_inline(execution->event, execution->seen);
 }
 
 /* ---------------------------------------------------------------------------
@@ -524,7 +566,7 @@ prepare_event(GoesExecution *execution)
 	PopActiveSnapshot();
 }
 
-/* The event whose sync reactor executes this command, or NULL. */
+/* The event whose reactor executes this command, or NULL. */
 static const GoesEvent *
 find_cause(const GoesExecution *execution)
 {
@@ -534,7 +576,7 @@ find_cause(const GoesExecution *execution)
 		if (outer->stage == GOES_STAGE_REACT)
 			return outer->event;
 	}
-	return NULL;
+	return cause;
 }
 
 /*

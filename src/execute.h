@@ -49,5 +49,6 @@ typedef struct GoesExecution
 extern int	goes_max_nesting;
 
 extern const GoesExecution *goes_current_execution(void);
+extern void goes_set_cause(const GoesEvent *event);
 
 #endif							/* GOES_EXECUTE_H */

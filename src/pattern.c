@@ -7,7 +7,9 @@
  */
 #include "postgres.h"
 
+#include "lib/stringinfo.h"
 #include "pattern.h"
+#include "utils/builtins.h"
 
 /*
  * goes_check_name
@@ -129,4 +131,40 @@ goes_pattern_matches(const GoesPattern *pattern, const char *type,
 	return goes_pattern_matches_type(pattern, type) &&
 		(pattern->action == NULL || strcmp(pattern->action, action) == 0) &&
 		(pattern->version == 0 || pattern->version == version);
+}
+
+static void
+append_condition(StringInfo condition, const GoesPattern *pattern,
+				 const char *prefix)
+{
+	appendStringInfo(condition, "%s%saction OPERATOR(pg_catalog.=) %s",
+					 condition->len > 0 ? " OR " : "", prefix,
+					 quote_literal_cstr(pattern->action));
+	if (pattern->version != 0)
+		appendStringInfo(condition, " AND %sevent_version OPERATOR(pg_catalog.=) %d",
+						 prefix, pattern->version);
+}
+
+/*
+ * goes_patterns_condition
+ *		The SQL condition on a row of a type's events table that any of the
+ *		patterns matches it; NULL if all rows match.  prefix comes before the
+ *		columns' names.
+ */
+char *
+goes_patterns_condition(const GoesPattern *patterns, int npatterns,
+						const char *type, const char *prefix)
+{
+	StringInfoData condition;
+
+	initStringInfo(&condition);
+	for (int i = 0; i < npatterns; i++)
+	{
+		if (!goes_pattern_matches_type(&patterns[i], type))
+			continue;
+		if (patterns[i].action == NULL)
+			return NULL;
+		append_condition(&condition, &patterns[i], prefix);
+	}
+	return condition.data;
 }

@@ -24,5 +24,7 @@ extern bool goes_pattern_matches_type(const GoesPattern *pattern,
 									  const char *type);
 extern bool goes_pattern_matches(const GoesPattern *pattern, const char *type,
 								 const char *action, int32 version);
+extern char *goes_patterns_condition(const GoesPattern *patterns, int npatterns,
+									 const char *type, const char *prefix);
 
 #endif							/* GOES_PATTERN_H */

@@ -20,11 +20,14 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
+#include "commands/async.h"
 #include "executor/spi.h"
+#include "horizon.h"
 #include "position.h"
 #include "registry.h"
 #include "relation.h"
 #include "role.h"
+#include "shared.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -34,6 +37,9 @@
 
 /* A sequence that lags by more is not mended: such a position is a forgery */
 #define GREATEST_LAG (INT64CONST(1) << 40)
+
+/* Setting goes.notify */
+bool		goes_notify = true;
 
 /* Did this transaction take a position?  A rolled-back savepoint counts too. */
 static bool taken = false;
@@ -46,8 +52,36 @@ static bool taken = false;
 int64
 goes_position_next(void)
 {
+	int64		position;
+
 	taken = true;
-	return nextval_internal(goes_objects()->position, false);
+	goes_horizon_take();
+	position = nextval_internal(goes_objects()->position, false);
+	goes_horizon_taken(position);
+	return position;
+}
+
+/* goes_position_is_taken: has this transaction taken a position? */
+bool
+goes_position_is_taken(void)
+{
+	return taken;
+}
+
+/*
+ * A notification in every commit would make all commits of the cluster wait
+ * for each other, so only a dispatcher that has been idle for a while gets one.
+ */
+static void
+notify_dispatcher(void)
+{
+	GoesWorker *dispatcher;
+
+	if (!goes_preloaded() || !goes_notify)
+		return;
+	dispatcher = goes_find_dispatcher(MyDatabaseId);
+	if (dispatcher != NULL && pg_atomic_read_u32(&dispatcher->asleep) != 0)
+		Async_Notify("goes", NULL);
 }
 
 /*
@@ -66,8 +100,14 @@ goes_position_xact_callback(XactEvent event, void *arg)
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						 errmsg("cannot PREPARE a transaction that has executed goes commands")));
 			break;
+		case XACT_EVENT_PRE_COMMIT:
+			if (taken)
+				notify_dispatcher();
+			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
+			if (taken)
+				goes_horizon_release();
 			taken = false;
 			break;
 		default:
@@ -75,36 +115,20 @@ goes_position_xact_callback(XactEvent event, void *arg)
 	}
 }
 
-/* Run a query that gives one bigint, as the extension's owner; 0 for NULL. */
-static int64
-query_as_owner(const char *sql, Oid owner)
-{
-	GoesRole	before = goes_become(owner);
-	int64		result = 0;
-
-	SPI_connect();
-	if (SPI_execute(sql, false, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not execute \"%s\"", sql);
-	if (SPI_processed > 0)
-	{
-		bool		isnull;
-		Datum		value = SPI_getbinval(SPI_tuptable->vals[0],
-										  SPI_tuptable->tupdesc, 1, &isnull);
-
-		if (!isnull)
-			result = DatumGetInt64(value);
-	}
-	SPI_finish();
-	goes_unbecome(before);
-	return result;
-}
-
 /* goes_position_last: the last position that was taken, 0 if none was. */
 int64
 goes_position_last(void)
 {
-	return query_as_owner("SELECT CASE WHEN is_called THEN last_value ELSE 0 END"
-						  " FROM goes.position", goes_objects()->owner);
+	LOCAL_FCINFO(fcinfo, 1);
+	GoesRole	before = goes_become(goes_objects()->owner);
+	Datum		last;
+
+	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = ObjectIdGetDatum(goes_objects()->position);
+	fcinfo->args[0].isnull = false;
+	last = pg_sequence_last_value(fcinfo);
+	goes_unbecome(before);
+	return fcinfo->isnull ? 0 : DatumGetInt64(last);
 }
 
 /*
@@ -277,6 +301,28 @@ events_tables(void)
 	}
 	SPI_finish();
 	return tables;
+}
+
+/*
+ * goes_position_committed
+ *		The greatest position of a committed event, 0 if there is none.
+ */
+int64
+goes_position_committed(void)
+{
+	int64		greatest = 0;
+	ListCell   *cell;
+
+	foreach(cell, events_tables())
+	{
+		Relation	events = try_table_open(lfirst_oid(cell), AccessShareLock);
+
+		if (events == NULL)
+			continue;
+		greatest = Max(greatest, greatest_position(events));
+		table_close(events, AccessShareLock);
+	}
+	return greatest;
 }
 
 /*

@@ -22,19 +22,24 @@
 #include "errors.h"
 #include "executor/spi.h"
 #include "guard.h"
+#include "horizon.h"
+#include "interval.h"
 #include "miscadmin.h"
 #include "model.h"
 #include "position.h"
-#include "preload.h"
+#include "progress.h"
 #include "reactor.h"
 #include "registry.h"
 #include "relation.h"
 #include "role.h"
+#include "shared.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/syscache.h"
+#include "uuid.h"
 
 static const char *const mode_names[] = {"sync", "async", "outside"};
 static const char *const form_names[] = {NULL, "event", "aggregate", "trigger"};
@@ -44,7 +49,16 @@ static const char *const form_names[] = {NULL, "event", "aggregate", "trigger"};
  * ---------------------------------------------------------------------------
  */
 
-#define REACTOR_COLUMNS "reactor, mode, form, active, owner, patterns"
+#define REACTOR_COLUMNS \
+	"reactor, mode, form, active, owner, patterns, id, paused, parallelism, on_failure," \
+	" max_attempts, batch_size, backoff, max_backoff, timeout"
+
+/* Settings of these names */
+int			goes_max_attempts = 10;
+int			goes_backoff = 1000;
+int			goes_max_backoff = 300000;
+int			goes_timeout = 60000;
+int			goes_batch_size = 100;
 
 static void
 parse_patterns(GoesReactor *reactor, ArrayType *array)
@@ -70,6 +84,43 @@ parse_name(const char *const *names, int count, const char *name)
 	elog(ERROR, "invalid word \"%s\" in goes.reactors", name);
 }
 
+/* An integer column of a row, or the setting that holds where it is NULL. */
+static int
+take_integer(HeapTuple tuple, TupleDesc desc, int column, int setting)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(tuple, desc, column, &isnull);
+
+	return isnull ? setting : DatumGetInt32(value);
+}
+
+/* The same for an interval, in milliseconds. */
+static int64
+take_interval(HeapTuple tuple, TupleDesc desc, int column, int setting)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(tuple, desc, column, &isnull);
+
+	return isnull ? setting : goes_interval_ms(DatumGetIntervalP(value));
+}
+
+/* How the reactor is run. */
+static void
+take_settings(GoesReactor *reactor, HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+
+	reactor->id = *DatumGetUUIDP(SPI_getbinval(tuple, desc, 7, &isnull));
+	reactor->paused = DatumGetBool(SPI_getbinval(tuple, desc, 8, &isnull));
+	reactor->parallelism = take_integer(tuple, desc, 9, 1);
+	reactor->stops = strcmp(SPI_getvalue(tuple, desc, 10), "stop") == 0;
+	reactor->max_attempts = take_integer(tuple, desc, 11, goes_max_attempts);
+	reactor->batch_size = take_integer(tuple, desc, 12, goes_batch_size);
+	reactor->backoff = take_interval(tuple, desc, 13, goes_backoff);
+	reactor->max_backoff = take_interval(tuple, desc, 14, goes_max_backoff);
+	reactor->timeout = take_interval(tuple, desc, 15, goes_timeout);
+}
+
 /* Row number row of the last result, with REACTOR_COLUMNS. */
 static GoesReactor *
 take_reactor(uint64 row)
@@ -91,6 +142,7 @@ take_reactor(uint64 row)
 	reactor->owner = isnull ||
 		!SearchSysCacheExists1(AUTHOID, owner) ? InvalidOid : DatumGetObjectId(owner);
 	parse_patterns(reactor, DatumGetArrayTypeP(SPI_getbinval(tuple, desc, 6, &isnull)));
+	take_settings(reactor, tuple, desc);
 	return reactor;
 }
 
@@ -127,6 +179,98 @@ goes_reactors_read(void)
 	return reactors;
 }
 
+/* goes_reactor_copy: a copy in the current context. */
+GoesReactor *
+goes_reactor_copy(const GoesReactor *reactor)
+{
+	GoesReactor *copy = palloc(sizeof(GoesReactor));
+
+	*copy = *reactor;
+	copy->name = pstrdup(reactor->name);
+	copy->patterns = palloc0(Max(1, reactor->npatterns) * sizeof(GoesPattern));
+	for (int i = 0; i < reactor->npatterns; i++)
+		goes_pattern_parse(goes_pattern_to_string(&reactor->patterns[i]),
+						   &copy->patterns[i]);
+	return copy;
+}
+
+/*
+ * The async and outside reactors that are neither off nor paused, kept until
+ * the registry changes.
+ */
+static List *
+waiting_reactors(void)
+{
+	static MemoryContext context = NULL;
+	static List *waiting = NIL;
+	static uint64 generation = 0;
+	MemoryContext oldcontext;
+	ListCell   *cell;
+	List	   *all;
+	uint64		before = goes_registry_generation();
+
+	if (generation == before)
+		return waiting;
+	all = goes_reactors_read();
+	generation = 0;
+	if (context == NULL)
+		context = AllocSetContextCreate(CacheMemoryContext, "goes waiting reactors",
+										ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(context);
+	waiting = NIL;
+	oldcontext = MemoryContextSwitchTo(context);
+	foreach(cell, all)
+	{
+		const GoesReactor *reactor = lfirst(cell);
+
+		if (reactor->mode != GOES_SYNC && reactor->active && !reactor->paused)
+			waiting = lappend(waiting, goes_reactor_copy(reactor));
+	}
+	MemoryContextSwitchTo(oldcontext);
+	generation = before;
+	return waiting;
+}
+
+static bool
+matches_event(const GoesReactor *reactor, const GoesEvent *event)
+{
+	for (int i = 0; i < reactor->npatterns; i++)
+	{
+		if (goes_pattern_matches(&reactor->patterns[i], event->aggregate_type,
+								 event->action, event->event_version))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * goes_reactors_of_event
+ *		The async and outside reactors that get an event as it is stored, as a
+ *		list of GoesReactor in the current context.  The caller is connected to
+ *		SPI.
+ */
+List *
+goes_reactors_of_event(const GoesEvent *event)
+{
+	GoesAggregateType *type = goes_get_aggregate_type(event->aggregate_type);
+	Oid			table_owner = goes_relation_owner(type->relation);
+	List	   *reactors = NIL;
+	ListCell   *cell;
+
+	foreach(cell, waiting_reactors())
+	{
+		const GoesReactor *reactor = lfirst(cell);
+		Oid			owner;
+
+		if (!matches_event(reactor, event))
+			continue;
+		owner = goes_reactor_owner(reactor);
+		if (OidIsValid(owner) && has_privs_of_role(owner, table_owner))
+			reactors = lappend(reactors, goes_reactor_copy(reactor));
+	}
+	return reactors;
+}
+
 static Datum
 patterns_datum(const GoesReactor *reactor)
 {
@@ -138,50 +282,59 @@ patterns_datum(const GoesReactor *reactor)
 										   -1, false, TYPALIGN_INT));
 }
 
-/* Write the row; checkpoint -1: keep the one it has. */
+/* Write the row.  A new one gets its id. */
 static void
-write_reactor(const GoesReactor *reactor, int64 checkpoint)
+write_reactor(GoesReactor *reactor)
 {
 	static const Oid argtypes[] = {
-		TEXTOID, TEXTOID, TEXTARRAYOID, BOOLOID, OIDOID, INT8OID, TEXTOID
+		TEXTOID, TEXTOID, TEXTARRAYOID, BOOLOID, OIDOID, TEXTOID, UUIDOID
 	};
 	const char *form = form_names[reactor->form];
+	pg_uuid_t	new_id;
 	Datum		args[] = {
 		CStringGetTextDatum(reactor->name),
 		CStringGetTextDatum(mode_names[reactor->mode]),
 		patterns_datum(reactor),
 		BoolGetDatum(reactor->active),
 		ObjectIdGetDatum(reactor->owner),
-		Int64GetDatum(checkpoint),
-		form ? CStringGetTextDatum(form) : (Datum) 0
+		form ? CStringGetTextDatum(form) : (Datum) 0,
+		UUIDPGetDatum(&new_id)
 	};
 	char		nulls[] = "       ";
+	bool		isnull;
 
+	goes_new_uuid(&new_id);
 	if (!OidIsValid(reactor->owner))
 		nulls[4] = 'n';
-	if (checkpoint < 0)
-		nulls[5] = 'n';
 	if (form == NULL)
-		nulls[6] = 'n';
-	goes_registry_execute("INSERT INTO goes.reactors (reactor, mode, patterns, active, owner, checkpoint, form)"
+		nulls[5] = 'n';
+	goes_registry_execute("INSERT INTO goes.reactors (reactor, mode, patterns, active, owner, form, id)"
 						  " VALUES ($1, $2, $3, $4, $5, $6, $7)"
 						  " ON CONFLICT (reactor) DO UPDATE SET mode = excluded.mode,"
 						  " form = excluded.form, patterns = excluded.patterns, active = excluded.active,"
-						  " owner = excluded.owner,"
-						  " checkpoint = COALESCE(excluded.checkpoint, reactors.checkpoint)",
+						  " owner = excluded.owner RETURNING id",
 						  goes_lengthof(argtypes), argtypes, args, nulls);
+	reactor->id = *DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[0],
+											   SPI_tuptable->tupdesc, 1, &isnull));
+	goes_workers_changed();
 }
 
-/* goes_reactor_delete: remove the row.  The caller is connected to SPI. */
+/* goes_reactor_delete: remove the row, and all progress.  The caller is connected to SPI. */
 void
 goes_reactor_delete(const char *name)
 {
 	static const Oid argtype = TEXTOID;
 	Datum		arg = CStringGetTextDatum(name);
+	GoesReactor *reactor = goes_reactor_read(name);
 
+	if (reactor == NULL)
+		return;
+	if (reactor->mode != GOES_SYNC)
+		goes_progress_forget(&reactor->id);
 	goes_registry_execute("DELETE FROM goes.reactors"
 						  " WHERE reactor OPERATOR(pg_catalog.=) $1",
 						  1, &argtype, &arg, NULL);
+	goes_workers_changed();
 }
 
 /* ---------------------------------------------------------------------------
@@ -207,21 +360,12 @@ goes_reactor_signature(GoesForm form, Oid rowtype)
 	return signature;
 }
 
-/* A registered type that a pattern of the reactor matches */
-typedef struct Target
-{
-	char	   *type;
-	Oid			relation;
-	Oid			events;
-	bool		named;			/* by a pattern other than "*" */
-} Target;
-
-static Target *
+static GoesReactorTarget *
 match_target(const GoesReactor *reactor, uint64 row)
 {
 	HeapTuple	tuple = SPI_tuptable->vals[row];
 	TupleDesc	desc = SPI_tuptable->tupdesc;
-	Target	   *target = palloc0(sizeof(Target));
+	GoesReactorTarget *target = palloc0(sizeof(GoesReactorTarget));
 	bool		matched = false;
 	bool		isnull;
 
@@ -238,9 +382,13 @@ match_target(const GoesReactor *reactor, uint64 row)
 	return matched ? target : NULL;
 }
 
-/* The registered types that the reactor's patterns match. */
-static List *
-find_targets(const GoesReactor *reactor)
+/*
+ * goes_reactor_targets
+ *		The registered types that the reactor's patterns match, as a list of
+ *		GoesReactorTarget.  The caller is connected to SPI.
+ */
+List *
+goes_reactor_targets(const GoesReactor *reactor)
 {
 	List	   *targets = NIL;
 	uint64		nrows = goes_registry_execute("SELECT type, relation, events"
@@ -250,7 +398,7 @@ find_targets(const GoesReactor *reactor)
 
 	for (uint64 i = 0; i < nrows; i++)
 	{
-		Target	   *target = match_target(reactor, i);
+		GoesReactorTarget *target = match_target(reactor, i);
 
 		if (target != NULL)
 			targets = lappend(targets, target);
@@ -260,7 +408,7 @@ find_targets(const GoesReactor *reactor)
 
 /* The function of a registered reactor that is for the type; or InvalidOid. */
 static Oid
-target_function(const GoesReactor *reactor, const Target *target)
+target_function(const GoesReactor *reactor, const GoesReactorTarget *target)
 {
 	GoesSignature signature = goes_reactor_signature(reactor->form,
 													 get_rel_type_id(target->relation));
@@ -283,7 +431,7 @@ goes_reactor_function(const GoesReactor *reactor)
 		return InvalidOid;
 	if (reactor->form != GOES_FORM_AGGREGATE)
 		return goes_function_find_qualified(reactor->name, &signature);
-	foreach(cell, find_targets(reactor))
+	foreach(cell, goes_reactor_targets(reactor))
 	{
 		Oid			function = target_function(reactor, lfirst(cell));
 
@@ -307,9 +455,9 @@ goes_reactor_functions(const GoesReactor *reactor)
 
 	if (reactor->form != GOES_FORM_AGGREGATE)
 		return list_make1_oid(goes_reactor_function(reactor));
-	foreach(cell, find_targets(reactor))
+	foreach(cell, goes_reactor_targets(reactor))
 	{
-		Target	   *target = lfirst(cell);
+		GoesReactorTarget *target = lfirst(cell);
 
 		if (target->named)
 			functions = lappend_oid(functions, target_function(reactor, target));
@@ -329,7 +477,7 @@ find_in_form(const char *name, GoesForm form, List *targets)
 		return goes_function_find(name, &signature, NULL);
 	foreach(cell, targets)
 	{
-		Target	   *target = lfirst(cell);
+		GoesReactorTarget *target = lfirst(cell);
 
 		if (!target->named)
 			continue;
@@ -351,7 +499,7 @@ report_no_function(const char *name, List *targets)
 	initStringInfo(&forms);
 	foreach(cell, targets)
 	{
-		Target	   *target = lfirst(cell);
+		GoesReactorTarget *target = lfirst(cell);
 		GoesSignature signature = goes_reactor_signature(GOES_FORM_AGGREGATE,
 														 get_rel_type_id(target->relation));
 
@@ -432,7 +580,7 @@ check_sync_function(const char *name, GoesForm form, List *targets)
 	}
 	foreach(cell, targets)
 	{
-		Target	   *target = lfirst(cell);
+		GoesReactorTarget *target = lfirst(cell);
 
 		signature = goes_reactor_signature(form, get_rel_type_id(target->relation));
 		if (target->named)
@@ -453,9 +601,13 @@ function_owner(Oid function)
 	return owner;
 }
 
-/* Who the reactor belongs to; InvalidOid if its function is gone. */
-static Oid
-reactor_owner(const GoesReactor *reactor)
+/*
+ * goes_reactor_owner
+ *		Who the reactor belongs to, as whom an async one runs; InvalidOid if its
+ *		function or that role is gone.  The caller is connected to SPI.
+ */
+Oid
+goes_reactor_owner(const GoesReactor *reactor)
 {
 	Oid			function;
 
@@ -487,7 +639,7 @@ trigger_name(const char *reactor)
 
 /* The arguments of goes.react(): the reactor and its patterns for the type. */
 static char *
-trigger_arguments(const GoesReactor *reactor, const Target *target)
+trigger_arguments(const GoesReactor *reactor, const GoesReactorTarget *target)
 {
 	StringInfoData arguments;
 
@@ -502,40 +654,21 @@ trigger_arguments(const GoesReactor *reactor, const Target *target)
 	return arguments.data;
 }
 
-static void
-append_condition(StringInfo when, const GoesPattern *pattern)
-{
-	appendStringInfo(when, "%s", when->len > 0 ? " OR " : "");
-	if (pattern->action == NULL)
-		appendStringInfoString(when, "true");
-	else if (pattern->version == 0)
-		appendStringInfo(when, "NEW.action OPERATOR(pg_catalog.=) %s",
-						 quote_literal_cstr(pattern->action));
-	else
-		appendStringInfo(when, "NEW.action OPERATOR(pg_catalog.=) %s"
-						 " AND NEW.event_version OPERATOR(pg_catalog.=) %d",
-						 quote_literal_cstr(pattern->action), pattern->version);
-}
-
 /* The same as WHEN condition of a function that RETURNS trigger. */
 static char *
-trigger_condition(const GoesReactor *reactor, const Target *target)
+trigger_condition(const GoesReactor *reactor, const GoesReactorTarget *target)
 {
-	StringInfoData when;
+	char	   *condition = goes_patterns_condition(reactor->patterns,
+													reactor->npatterns,
+													target->type, "NEW.");
 
-	initStringInfo(&when);
-	for (int i = 0; i < reactor->npatterns; i++)
-	{
-		if (goes_pattern_matches_type(&reactor->patterns[i], target->type))
-			append_condition(&when, &reactor->patterns[i]);
-	}
-	if (strstr(when.data, "true") == when.data)
+	if (condition == NULL)
 		return pstrdup("NOT NEW.imported");
-	return psprintf("NOT NEW.imported AND (%s)", when.data);
+	return psprintf("NOT NEW.imported AND (%s)", condition);
 }
 
 static void
-create_trigger_on(Oid table, const GoesReactor *reactor, const Target *target)
+create_trigger_on(Oid table, const GoesReactor *reactor, const GoesReactorTarget *target)
 {
 	GoesRole	before = goes_become(goes_relation_owner(table));
 	const char *name = quote_identifier(trigger_name(reactor->name));
@@ -555,7 +688,7 @@ create_trigger_on(Oid table, const GoesReactor *reactor, const Target *target)
 
 /* Create the triggers, and replace those that are there if replace. */
 static void
-create_triggers(const GoesReactor *reactor, const Target *target, bool replace)
+create_triggers(const GoesReactor *reactor, const GoesReactorTarget *target, bool replace)
 {
 	char	   *name = trigger_name(reactor->name);
 	ListCell   *cell;
@@ -607,7 +740,7 @@ drop_triggers(Oid events, const char *name)
  * the table's owner: a trigger runs its code as whoever executes a command.
  */
 static bool
-reaches(Oid owner, const GoesReactor *reactor, const Target *target)
+reaches(Oid owner, const GoesReactor *reactor, const GoesReactorTarget *target)
 {
 	if (has_privs_of_role(owner, goes_relation_owner(target->relation)))
 		return true;
@@ -623,7 +756,7 @@ reaches(Oid owner, const GoesReactor *reactor, const Target *target)
 
 /* Create the triggers on one events table, if the reactor may. */
 static void
-attach(const GoesReactor *reactor, const Target *target, bool replace)
+attach(const GoesReactor *reactor, const GoesReactorTarget *target, bool replace)
 {
 	Oid			function = target_function(reactor, target);
 
@@ -638,7 +771,7 @@ goes_reactor_attach(const GoesReactor *reactor)
 {
 	ListCell   *cell;
 
-	foreach(cell, find_targets(reactor))
+	foreach(cell, goes_reactor_targets(reactor))
 		attach(reactor, lfirst(cell), true);
 }
 
@@ -649,9 +782,9 @@ is_attached(const GoesReactor *reactor)
 	char	   *name = trigger_name(reactor->name);
 	ListCell   *cell;
 
-	foreach(cell, find_targets(reactor))
+	foreach(cell, goes_reactor_targets(reactor))
 	{
-		Target	   *target = lfirst(cell);
+		GoesReactorTarget *target = lfirst(cell);
 		Oid			function = target_function(reactor, target);
 
 		if (OidIsValid(function) &&
@@ -674,9 +807,9 @@ goes_reactor_is_attached(const GoesReactor *reactor)
 	char	   *name = trigger_name(reactor->name);
 	ListCell   *cell;
 
-	foreach(cell, find_targets(reactor))
+	foreach(cell, goes_reactor_targets(reactor))
 	{
-		Target	   *target = lfirst(cell);
+		GoesReactorTarget *target = lfirst(cell);
 
 		if (reactor->mode == GOES_SYNC ?
 			has_triggers(target->events, name) :
@@ -692,8 +825,8 @@ goes_reactor_detach(const GoesReactor *reactor)
 {
 	ListCell   *cell;
 
-	foreach(cell, find_targets(reactor))
-		drop_triggers(((Target *) lfirst(cell))->events, trigger_name(reactor->name));
+	foreach(cell, goes_reactor_targets(reactor))
+		drop_triggers(((GoesReactorTarget *) lfirst(cell))->events, trigger_name(reactor->name));
 }
 
 /*
@@ -705,7 +838,7 @@ goes_reactor_detach(const GoesReactor *reactor)
 void
 goes_reactor_attach_all(const char *type, Oid relation, Oid events)
 {
-	Target		target = {
+	GoesReactorTarget target = {
 		.type = unconstify(char *, type),
 		.relation = relation,
 		.events = events
@@ -764,7 +897,7 @@ goes_reactors_forget_type(const char *type)
 		if (kept == 0 && reactor->mode == GOES_SYNC)
 			goes_reactor_delete(reactor->name);
 		else
-			write_reactor(reactor, -1);
+			write_reactor(reactor);
 	}
 }
 
@@ -899,14 +1032,15 @@ add_patterns(GoesReactor *reactor, const GoesReactor *existing)
 
 /*
  * Merge with what is registered under the name; false if nothing is new.
- * checkpoint is -1 if there is progress to go on from.
+ * has_progress tells whether there is progress to go on from.
  */
 static bool
-merge_registered(GoesReactor *reactor, int64 *checkpoint)
+merge_registered(GoesReactor *reactor, bool *has_progress)
 {
 	GoesReactor *existing = goes_reactor_read(reactor->name);
 	bool		added;
 
+	*has_progress = false;
 	if (existing == NULL)
 		return true;
 	if (existing->mode != reactor->mode && existing->active)
@@ -917,7 +1051,7 @@ merge_registered(GoesReactor *reactor, int64 *checkpoint)
 				 errhint("Call goes_off first to change its mode.")));
 	if (existing->mode != reactor->mode)
 		return true;
-	*checkpoint = -1;
+	*has_progress = true;
 	added = add_patterns(reactor, existing);
 	return added || !existing->active || existing->form != reactor->form ||
 		(reactor->mode == GOES_SYNC && !is_attached(reactor));
@@ -928,7 +1062,7 @@ static int64
 start_position(FunctionCallInfo fcinfo)
 {
 	if (PG_ARGISNULL(4))
-		return goes_position_settled();
+		return goes_preloaded() ? goes_horizon_live() : goes_position_settled();
 	if (PG_GETARG_INT64(4) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -947,9 +1081,9 @@ lock_functions(const GoesReactor *reactor)
 		goes_function_lock(reactor->name, &signature);
 	if (reactor->form != GOES_FORM_AGGREGATE)
 		return;
-	foreach(cell, find_targets(reactor))
+	foreach(cell, goes_reactor_targets(reactor))
 	{
-		Target	   *target = lfirst(cell);
+		GoesReactorTarget *target = lfirst(cell);
 
 		signature = goes_reactor_signature(reactor->form,
 										   get_rel_type_id(target->relation));
@@ -963,23 +1097,26 @@ static void
 register_waiting(FunctionCallInfo fcinfo, GoesReactor *reactor, Oid owner)
 {
 	GoesReactor requested = *reactor;
-	int64		checkpoint = 0;
-	int64		start;
+	bool		has_progress;
+	int64		start = 0;
 	ListCell   *cell;
 
 	goes_warn_without_preload();
-	if (!merge_registered(reactor, &checkpoint))
+	goes_launch_at_commit();
+	if (!merge_registered(reactor, &has_progress))
 		return;
 	/* May wait for other transactions: not while they may wait for our lock */
-	start = checkpoint < 0 ? -1 : start_position(fcinfo);
+	if (!has_progress)
+		start = start_position(fcinfo);
 	goes_lock_registry();
 	*reactor = requested;
-	checkpoint = start;
-	if (!merge_registered(reactor, &checkpoint))
+	if (!merge_registered(reactor, &has_progress))
 		return;
 	lock_functions(reactor);
-	write_reactor(reactor, checkpoint);
-	foreach(cell, find_targets(reactor))
+	write_reactor(reactor);
+	if (!has_progress)
+		goes_progress_start(&reactor->id, start, !PG_ARGISNULL(4));
+	foreach(cell, goes_reactor_targets(reactor))
 		(void) reaches(owner, reactor, lfirst(cell));
 }
 
@@ -997,7 +1134,7 @@ drop_unreached(GoesReactor *reactor, Oid owner, List *targets)
 
 		foreach(cell, targets)
 		{
-			Target	   *target = lfirst(cell);
+			GoesReactorTarget *target = lfirst(cell);
 
 			if (pattern->type != NULL && strcmp(pattern->type, target->type) == 0)
 				reached = reaches(owner, reactor, target);
@@ -1013,7 +1150,7 @@ static GoesReactor *
 requested_sync(FunctionCallInfo fcinfo, const char *name)
 {
 	GoesReactor *reactor = requested_reactor(fcinfo, GOES_SYNC);
-	List	   *targets = find_targets(reactor);
+	List	   *targets = goes_reactor_targets(reactor);
 	Oid			function = find_sync_function(name, targets, &reactor->form);
 	Oid			owner = function_owner(function);
 	ListCell   *cell;
@@ -1023,7 +1160,7 @@ requested_sync(FunctionCallInfo fcinfo, const char *name)
 	check_may_match_any(reactor, owner);
 	foreach(cell, targets)
 	{
-		Target	   *target = lfirst(cell);
+		GoesReactorTarget *target = lfirst(cell);
 
 		if (target->named || has_privs_of_role(owner, goes_relation_owner(target->relation)))
 			goes_check_owner(target->relation);
@@ -1036,41 +1173,59 @@ static void
 register_sync(FunctionCallInfo fcinfo, const char *name)
 {
 	GoesReactor *reactor = requested_sync(fcinfo, name);
-	int64		checkpoint;
+	bool		has_progress;
 
-	if (reactor == NULL || !merge_registered(reactor, &checkpoint))
+	if (reactor == NULL || !merge_registered(reactor, &has_progress))
 		return;
 	goes_lock_registry();
 	reactor = requested_sync(fcinfo, name);
-	if (reactor == NULL || !merge_registered(reactor, &checkpoint))
+	if (reactor == NULL || !merge_registered(reactor, &has_progress))
 		return;
 	lock_functions(reactor);
-	write_reactor(reactor, -1);
+	write_reactor(reactor);
 	goes_reactor_attach(reactor);
+}
+
+/*
+ * goes_connect_problem
+ *		Why a background worker could not connect as a role, and what can be
+ *		done about it; NULL: it can, as far as is known.
+ */
+const char *
+goes_connect_problem(Oid role, const char **hint)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	bool		can_login;
+
+	if (!HeapTupleIsValid(tuple))
+		return "does not exist";
+	can_login = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	ReleaseSysCache(tuple);
+	if (GOES_WORKER_NEEDS_LOGIN && !can_login)
+	{
+		*hint = "Async reactors run as their function's owner: ALTER ROLE ... LOGIN (it needs no password), or give the function another owner.";
+		return "cannot log in";
+	}
+	if (!goes_may_connect(role))
+	{
+		*hint = "Async reactors run as their function's owner: GRANT CONNECT, or give the function another owner.";
+		return "cannot connect to this database";
+	}
+	return NULL;
 }
 
 static void
 check_may_connect(Oid owner)
 {
-	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner));
-	bool		can_login;
+	const char *hint;
+	const char *problem = goes_connect_problem(owner, &hint);
 
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for role %u", owner);
-	can_login = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
-	ReleaseSysCache(tuple);
-	if (GOES_WORKER_NEEDS_LOGIN && !can_login)
+	if (problem != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("role \"%s\" owns an async reactor, but cannot log in",
-						GetUserNameFromId(owner, false)),
-				 errhint("Async reactors run as their function's owner: ALTER ROLE ... LOGIN (it needs no password), or give the function another owner.")));
-	if (!goes_may_connect(owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("role \"%s\" owns an async reactor, but cannot connect to this database",
-						GetUserNameFromId(owner, false)),
-				 errhint("Async reactors run as their function's owner: GRANT CONNECT, or give the function another owner.")));
+				 errmsg("role \"%s\" owns an async reactor, but %s",
+						GetUserNameFromId(owner, false), problem),
+				 errhint("%s", hint)));
 }
 
 static void
@@ -1154,9 +1309,13 @@ goes_on(PG_FUNCTION_ARGS)
  * ---------------------------------------------------------------------------
  */
 
-/* The registered reactor that a user means: by its name, or on the path. */
-static GoesReactor *
-find_reactor(const char *name)
+/*
+ * goes_reactor_find
+ *		The registered reactor that a user means: by its name, or on the search
+ *		path; OG008 if there is none.  The caller is connected to SPI.
+ */
+GoesReactor *
+goes_reactor_find(const char *name)
 {
 	GoesReactor *reactor = goes_reactor_read(name);
 	FuncCandidateList candidate;
@@ -1176,7 +1335,7 @@ find_reactor(const char *name)
 
 /* Does the reactor get events of the type? */
 static bool
-gets_events(const GoesReactor *reactor, Oid owner, const Target *target)
+gets_events(const GoesReactor *reactor, Oid owner, const GoesReactorTarget *target)
 {
 	if (reactor->mode == GOES_SYNC)
 		return has_triggers(target->events, trigger_name(reactor->name));
@@ -1184,30 +1343,43 @@ gets_events(const GoesReactor *reactor, Oid owner, const Target *target)
 		has_privs_of_role(owner, goes_relation_owner(target->relation));
 }
 
-/* The rights of the reactor's owner, or of all its tables' owners. */
-static void
-check_may_manage(const GoesReactor *reactor)
+/*
+ * goes_reactor_may_manage
+ *		Has the current user the rights of the reactor's owner, or of all its
+ *		tables' owners?  The caller is connected to SPI.
+ */
+bool
+goes_reactor_may_manage(const GoesReactor *reactor)
 {
-	Oid			owner = reactor_owner(reactor);
+	Oid			owner = goes_reactor_owner(reactor);
 	bool		any = false;
 	ListCell   *cell;
 
 	if (superuser() ||
 		(OidIsValid(owner) && has_privs_of_role(GetUserId(), owner)))
-		return;
-	foreach(cell, find_targets(reactor))
+		return true;
+	foreach(cell, goes_reactor_targets(reactor))
 	{
-		Target	   *target = lfirst(cell);
+		GoesReactorTarget *target = lfirst(cell);
 
 		if (!gets_events(reactor, owner, target))
 			continue;
-		goes_check_owner(target->relation);
+		if (!goes_owns_relation(target->relation, GetUserId()))
+			return false;
 		any = true;
 	}
-	if (!any)
+	return any;
+}
+
+/* goes_reactor_check_may_manage: raise 42501 if the current user may not. */
+void
+goes_reactor_check_may_manage(const GoesReactor *reactor)
+{
+	if (!goes_reactor_may_manage(reactor))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of reactor \"%s\"", reactor->name)));
+				 errmsg("must be owner of reactor \"%s\", or of all its tables",
+						reactor->name)));
 }
 
 PG_FUNCTION_INFO_V1(goes_off);
@@ -1225,19 +1397,21 @@ goes_off(PG_FUNCTION_ARGS)
 	GoesReactor *reactor;
 
 	SPI_connect();
-	check_may_manage(find_reactor(name));
+	goes_reactor_check_may_manage(goes_reactor_find(name));
 	goes_lock_registry();
-	reactor = find_reactor(name);
-	check_may_manage(reactor);
+	reactor = goes_reactor_find(name);
+	goes_reactor_check_may_manage(reactor);
 	if (reactor->mode == GOES_SYNC)
 		goes_reactor_detach(reactor);
+	else
+		goes_progress_lock(&reactor->id);
 	if (reactor->mode == GOES_SYNC || forget)
 		goes_reactor_delete(reactor->name);
 	else if (reactor->active)
 	{
 		reactor->active = false;
 		reactor->npatterns = 0;
-		write_reactor(reactor, -1);
+		write_reactor(reactor);
 	}
 	SPI_finish();
 	PG_RETURN_VOID();

@@ -11,8 +11,10 @@
 #include "postgres.h"
 
 #include "function.h"
+#include "goes.h"
 #include "nodes/pg_list.h"
 #include "pattern.h"
+#include "utils/uuid.h"
 
 typedef enum GoesMode
 {
@@ -34,17 +36,51 @@ typedef enum GoesForm
 typedef struct GoesReactor
 {
 	char	   *name;
+	pg_uuid_t	id;
 	GoesMode	mode;
 	GoesForm	form;
 	bool		active;
+	bool		paused;
 	Oid			owner;			/* of an outside reactor, else InvalidOid */
 	int			npatterns;
 	GoesPattern *patterns;
+	/* how it is run; what is not set is the setting of that name */
+	int			max_attempts;
+	int64		backoff;		/* milliseconds */
+	int64		max_backoff;
+	int64		timeout;
+	int			batch_size;
+	int			parallelism;
+	bool		stops;			/* on_failure: stop, not skip */
 } GoesReactor;
+
+/* A registered type that a pattern of a reactor matches */
+typedef struct GoesReactorTarget
+{
+	char	   *type;
+	Oid			relation;
+	Oid			events;
+	bool		named;			/* by a pattern other than "*" */
+} GoesReactorTarget;
+
+/* Settings of the same name */
+extern int	goes_max_attempts;
+extern int	goes_backoff;
+extern int	goes_max_backoff;
+extern int	goes_timeout;
+extern int	goes_batch_size;
 
 extern GoesSignature goes_reactor_signature(GoesForm form, Oid rowtype);
 extern GoesReactor *goes_reactor_read(const char *name);
 extern List *goes_reactors_read(void);
+extern List *goes_reactors_of_event(const GoesEvent *event);
+extern GoesReactor *goes_reactor_copy(const GoesReactor *reactor);
+extern GoesReactor *goes_reactor_find(const char *name);
+extern List *goes_reactor_targets(const GoesReactor *reactor);
+extern Oid	goes_reactor_owner(const GoesReactor *reactor);
+extern bool goes_reactor_may_manage(const GoesReactor *reactor);
+extern void goes_reactor_check_may_manage(const GoesReactor *reactor);
+extern const char *goes_connect_problem(Oid role, const char **hint);
 extern void goes_reactor_attach_all(const char *type, Oid relation, Oid events);
 extern void goes_reactors_forget_type(const char *type);
 extern void goes_reactor_detach_all(Oid events);

@@ -26,6 +26,7 @@
 #include "miscadmin.h"
 #include "registry.h"
 #include "role.h"
+#include "shared.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -115,6 +116,7 @@ goes_registry_changed(PG_FUNCTION_ARGS)
 	relation = get_relname_relid("aggregate_types",
 								 get_namespace_oid("goes", false));
 	CacheInvalidateRelcacheByRelid(relation);
+	goes_workers_changed();
 	return PointerGetDatum(NULL);
 }
 

@@ -160,21 +160,21 @@ SELECT goes_on('{order}', outside => '{mailer}');
 SELECT goes_on('{user}', outside => '{"from the beginning"}', start => 0);
 SELECT goes_on('{user}', outside => '{"from the third"}', start => 3);
 SELECT * FROM reactors;
-SELECT reactor, checkpoint, owner = quote_ident(current_user)::regrole AS mine FROM goes.reactors WHERE mode = 'outside' AND reactor ~ 'from' ORDER BY reactor COLLATE "C";
-SELECT checkpoint = (SELECT max(position) FROM users_events) AS from_now_on FROM goes.reactors WHERE reactor = 'mailer';
+SELECT r.reactor, checkpoint, owner = quote_ident(current_user)::regrole AS mine FROM goes.reactors r JOIN goes.progress p ON p.reactor = r.id WHERE mode = 'outside' AND r.reactor ~ 'from' ORDER BY r.reactor COLLATE "C";
+SELECT checkpoint >= (SELECT max(position) FROM users_events) AS from_now_on FROM goes.reactors r JOIN goes.progress p ON p.reactor = r.id WHERE r.reactor = 'mailer';
 SELECT count(*) FROM pg_trigger WHERE tgname ~ '^goes_on';
 -- off: the progress is kept, the patterns are given anew; unless it is forgotten
-SELECT checkpoint AS before FROM goes.reactors WHERE reactor = 'mailer' \gset
+SELECT checkpoint AS before FROM goes.reactors r JOIN goes.progress p ON p.reactor = r.id WHERE r.reactor = 'mailer' \gset
 SELECT goes_do('user.name', id(4)) -> 'action' AS action;
 SELECT goes_off('mailer'), goes_off('with_event');
 SELECT * FROM reactors;
 SELECT goes_on('{order.created}', outside => '{mailer}', start => 0);
 SELECT * FROM reactors;
-SELECT checkpoint = :before AS kept FROM goes.reactors WHERE reactor = 'mailer';
+SELECT checkpoint = :before AS kept FROM goes.reactors r JOIN goes.progress p ON p.reactor = r.id WHERE r.reactor = 'mailer';
 SELECT goes_off('mailer', true), goes_off('from the beginning', true), goes_off('from the third', true), goes_off('with_event', true);
 SELECT * FROM reactors;
 SELECT goes_on('{user}', outside => '{mailer}', start => 3);
-SELECT checkpoint FROM goes.reactors WHERE reactor = 'mailer';
+SELECT checkpoint FROM goes.reactors r JOIN goes.progress p ON p.reactor = r.id WHERE r.reactor = 'mailer';
 SELECT goes_off('mailer', true);
 RESET client_min_messages;
 

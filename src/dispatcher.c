@@ -1,0 +1,595 @@
+/*-------------------------------------------------------------------------
+ *
+ * dispatcher.c
+ *	  The background worker that serves one database.
+ *
+ * It stores the horizon when that has moved and tells outside listeners, and it
+ * sees to it that each owner of async reactors has a runner.  Nothing that it
+ * does evaluates anything of a user's.
+ *
+ * Nothing begins before all registered tables and their guards are there: while
+ * a dump is restored, they come last.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/async.h"
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
+#include "compat.h"
+#include "dispatcher.h"
+#include "executor/spi.h"
+#include "guard.h"
+#include "horizon.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "position.h"
+#include "postmaster/bgworker.h"
+#include "progress.h"
+#include "reactor.h"
+#include "registry.h"
+#include "relation.h"
+#include "storage/ipc.h"
+#include "shared.h"
+#include "transient.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "worker.h"
+
+extern PGDLLEXPORT void goes_dispatcher_main(Datum arg);
+
+/* Setting goes.max_runners */
+int			goes_max_runners = 4;
+
+/* The horizon is stored that often at most, in ms: each time costs a flush */
+#define PERSIST_INTERVAL 20
+
+/* Idle for that long, in ms, it counts on NOTIFY goes */
+#define AWAKE_TIME 1000
+
+/* It looks around without a reason after that long, in ms */
+#define HEARTBEAT 60000
+
+/* While something is missing it looks again after that long, in ms */
+#define CLOSED_INTERVAL 500
+
+/* While some owner has too few runners it looks again after that long, in ms */
+#define BUSY_INTERVAL 20
+
+/* Runners that have worked for that long, in ms, could do with help */
+#define BUSY_TIME 50
+
+/* A runner that has worked for that long, in ms, may have to make room */
+#define FAIR_TIME 1000
+
+/* After a runner could not start: that long, in ms, doubled up to a limit */
+#define FIRST_PAUSE 1000
+#define LONGEST_PAUSE 60000
+
+/* An owner of async reactors */
+typedef struct Owner
+{
+	Oid			role;
+	int			ntasks;			/* parts of reactors */
+	int64		served_to;		/* up to where its runners have done all */
+	TimestampTz served_at;
+	TimestampTz not_before;		/* no runner before that */
+	int			failures;		/* starts in a row that failed */
+	BackgroundWorkerHandle *handle; /* of the runner that was ordered last */
+	GoesWorker *ordered;		/* its entry */
+	uint32		serial;
+	TimestampTz ordered_at;
+} Owner;
+
+static MemoryContext owner_context = NULL;
+static List *owners = NIL;
+
+/* What they were loaded from */
+static uint64 loaded_changes = 0;
+static uint64 loaded_generation = 0;
+
+static bool begun = false;		/* all registered tables and guards are there */
+static int64 stored = -1;		/* the horizon as it is stored; -1: not known */
+static int64 storing = -1;		/* what this transaction stores, or did */
+static TimestampTz stored_at = 0;
+static bool told_no_slot = false;
+
+/* ---------------------------------------------------------------------------
+ * Before anything begins
+ * ---------------------------------------------------------------------------
+ */
+
+/* Is the table there, with its guards?  Waits for nobody. */
+static bool
+is_complete(Oid relation)
+{
+	return get_rel_name(relation) != NULL && goes_guard_is_complete(relation);
+}
+
+/* Is all there?  Else, in how many ms to look again. */
+static bool
+all_complete(long *again)
+{
+	uint64		ntypes = goes_registry_execute("SELECT relation, events FROM goes.aggregate_types",
+											   0, NULL, NULL, NULL);
+	SPITupleTable *rows = SPI_tuptable;
+
+	for (uint64 row = 0; row < ntypes; row++)
+	{
+		for (int column = 1; column <= 2; column++)
+		{
+			bool		isnull;
+
+			if (!is_complete(DatumGetObjectId(SPI_getbinval(rows->vals[row], rows->tupdesc,
+															column, &isnull))))
+			{
+				*again = CLOSED_INTERVAL;
+				return false;
+			}
+		}
+	}
+	/* While there is no type there is nothing to do, nor to wait for */
+	return ntypes > 0;
+}
+
+/* ---------------------------------------------------------------------------
+ * Owners
+ * ---------------------------------------------------------------------------
+ */
+
+static Owner *
+find_owner(Oid role)
+{
+	ListCell   *cell;
+
+	foreach(cell, owners)
+	{
+		if (((Owner *) lfirst(cell))->role == role)
+			return lfirst(cell);
+	}
+	return NULL;
+}
+
+static Owner *
+add_owner(Oid role)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(owner_context);
+	Owner	   *owner = palloc0(sizeof(Owner));
+
+	owner->role = role;
+	owner->served_to = -1;
+	owners = lappend(owners, owner);
+	MemoryContextSwitchTo(oldcontext);
+	return owner;
+}
+
+/* Has the owner tasks no more?  Then there is nothing to remember. */
+static void
+forget_owners(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, owners)
+	{
+		Owner	   *owner = lfirst(cell);
+
+		if (owner->ntasks > 0)
+			continue;
+		owners = foreach_delete_current(owners, cell);
+		pfree(owner);
+	}
+}
+
+/* Read whose reactors there are. */
+static void
+load_owners(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, owners)
+		((Owner *) lfirst(cell))->ntasks = 0;
+	loaded_changes = pg_atomic_read_u64(&goes_shared->changes);
+	loaded_generation = goes_registry_generation();
+	foreach(cell, goes_reactors_read())
+	{
+		GoesReactor *reactor = lfirst(cell);
+		Oid			role = goes_reactor_owner(reactor);
+		Owner	   *owner;
+
+		if (reactor->mode != GOES_ASYNC || !reactor->active || reactor->paused ||
+			!OidIsValid(role))
+			continue;
+		owner = find_owner(role);
+		if (owner == NULL)
+			owner = add_owner(role);
+		owner->ntasks += goes_progress_parts(&reactor->id);
+		owner->served_to = -1;
+	}
+	forget_owners();
+}
+
+/* ---------------------------------------------------------------------------
+ * Runners
+ * ---------------------------------------------------------------------------
+ */
+
+/* The runners of this database: of one role, or of all for InvalidOid. */
+typedef struct Count
+{
+	int			runners;
+	int			idle;			/* of them */
+	int			starting;
+	int64		seen;			/* up to where an idle one has done all */
+	TimestampTz busy_since;		/* the last one to become busy */
+} Count;
+
+static bool
+is_runner_of(const GoesWorker *worker, Oid role)
+{
+	return worker->in_use && worker->kind == GOES_RUNNER &&
+		worker->database == MyDatabaseId &&
+		(!OidIsValid(role) || worker->role == role);
+}
+
+static Count
+count_runners(Oid role)
+{
+	Count		count = {.seen = -1};
+
+	for (int i = 0; i < goes_shared->nworkers; i++)
+	{
+		GoesWorker *worker = goes_worker_entry(i);
+		TimestampTz busy_since;
+
+		if (!is_runner_of(worker, role))
+			continue;
+		busy_since = pg_atomic_read_u64(&worker->busy_since);
+		count.runners++;
+		count.starting += worker->pid == 0;
+		count.idle += busy_since == 0;
+		if (busy_since == 0)
+			count.seen = Max(count.seen, (int64) pg_atomic_read_u64(&worker->seen));
+		count.busy_since = Max(count.busy_since, busy_since);
+	}
+	return count;
+}
+
+/* Would the owner's runners do with one more? */
+static bool
+needs_help(const Owner *owner, const Count *count)
+{
+	if (count->runners == 0)
+		return true;
+	return count->idle == 0 && count->starting == 0 &&
+		count->runners < owner->ntasks &&
+		TimestampDifferenceExceeds(count->busy_since, GetCurrentTimestamp(), BUSY_TIME);
+}
+
+static void
+warn_no_slot(void)
+{
+	if (!told_no_slot)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("could not start a background worker for the async reactors of database \"%s\"",
+						get_database_name(MyDatabaseId)),
+				 errhint("Raise max_worker_processes; the reactors go on when a background worker ends.")));
+	told_no_slot = true;
+}
+
+/* Start a runner; false if there is no room in the server. */
+static bool
+start_runner(Owner *owner)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(owner_context);
+
+	if (owner->handle != NULL)
+		pfree(owner->handle);
+	owner->handle = NULL;
+	owner->ordered = goes_worker_order(GOES_RUNNER, MyDatabaseId, owner->role,
+									   &owner->handle);
+	MemoryContextSwitchTo(oldcontext);
+	if (owner->ordered == NULL)
+	{
+		owner->handle = NULL;
+		warn_no_slot();
+		return false;
+	}
+	owner->serial = owner->ordered->serial;
+	owner->ordered_at = GetCurrentTimestamp();
+	told_no_slot = false;
+	return true;
+}
+
+/*
+ * Has the runner that was ordered last ended at once?  Then it could not
+ * connect, perhaps, and is not tried again for a while.
+ */
+static void
+check_start(Owner *owner)
+{
+	pid_t		pid;
+	int64		pause;
+
+	bool		late = TimestampDifferenceExceeds(owner->ordered_at,
+												  GetCurrentTimestamp(), FIRST_PAUSE);
+
+	if (owner->handle == NULL)
+		return;
+	if (late)
+		owner->failures = 0;
+	/* The entry is freed before the postmaster knows */
+	if (owner->ordered->in_use && owner->ordered->serial == owner->serial &&
+		GetBackgroundWorkerPid(owner->handle, &pid) != BGWH_STOPPED)
+		return;
+	pfree(owner->handle);
+	owner->handle = NULL;
+	goes_worker_give_up(owner->ordered, owner->serial);
+	if (late)
+		return;
+	pause = FIRST_PAUSE;
+	for (int i = 0; i < owner->failures && pause < LONGEST_PAUSE; i++)
+		pause *= 2;
+	owner->failures++;
+	owner->not_before = GetCurrentTimestamp() + Min(pause, LONGEST_PAUSE) * 1000;
+}
+
+/* May the owner have a runner now? */
+static bool
+may_have_runner(Owner *owner)
+{
+	const char *hint;
+
+	check_start(owner);
+	return GetCurrentTimestamp() >= owner->not_before &&
+		goes_connect_problem(owner->role, &hint) == NULL;
+}
+
+/*
+ * All runners of the database are taken, and this owner has none: let one of
+ * another owner end, which is idle, or has had its turn.
+ */
+static void
+make_room(const Owner *owner)
+{
+	GoesWorker *chosen = NULL;
+	TimestampTz chosen_since = 0;
+
+	for (int i = 0; i < goes_shared->nworkers; i++)
+	{
+		GoesWorker *worker = goes_worker_entry(i);
+		TimestampTz since;
+
+		if (!is_runner_of(worker, InvalidOid) || worker->role == owner->role ||
+			worker->pid == 0)
+			continue;
+		/* One is about to leave already */
+		if (worker->leave)
+			return;
+		since = pg_atomic_read_u64(&worker->busy_since);
+		if (since != 0 &&
+			!TimestampDifferenceExceeds(worker->since, GetCurrentTimestamp(), FAIR_TIME))
+			continue;
+		if (chosen == NULL || since < chosen_since)
+		{
+			chosen = worker;
+			chosen_since = since;
+		}
+	}
+	if (chosen == NULL)
+		return;
+	chosen->leave = true;
+	SetLatch(&ProcGlobal->allProcs[chosen->procno].procLatch);
+}
+
+/*
+ * Can an owner without a runner, which had to make room for others, do without?
+ * A failed event of its own may be due, so not for ever.
+ */
+static bool
+is_served(const Owner *owner, const Count *count, int64 horizon)
+{
+	return count->runners == 0 && owner->served_to >= horizon &&
+		!TimestampDifferenceExceeds(owner->served_at, GetCurrentTimestamp(), HEARTBEAT);
+}
+
+/* Give the owner a runner if it needs one; false: it has to wait for room. */
+static bool
+serve_owner(Owner *owner, int64 horizon)
+{
+	Count		count = count_runners(owner->role);
+	Count		all = count_runners(InvalidOid);
+
+	if (count.idle > 0)
+	{
+		owner->served_to = Max(owner->served_to, count.seen);
+		owner->served_at = GetCurrentTimestamp();
+	}
+	if (!needs_help(owner, &count) || is_served(owner, &count, horizon) ||
+		!may_have_runner(owner))
+		return true;
+	if (all.runners < goes_max_runners)
+		return start_runner(owner);
+	if (count.runners == 0)
+		make_room(owner);
+	return false;
+}
+
+/* Give all owners runners; returns in how many ms to look again. */
+static long
+serve_owners(int64 horizon)
+{
+	static int	first = 0;
+	int			nowners = list_length(owners);
+	long		again = HEARTBEAT;
+
+	first++;
+	for (int i = 0; i < nowners; i++)
+	{
+		Owner	   *owner = list_nth(owners, (first + i) % nowners);
+		Count		count;
+
+		if (!serve_owner(owner, horizon))
+			again = Min(again, told_no_slot ? FIRST_PAUSE : BUSY_INTERVAL);
+		count = count_runners(owner->role);
+		/* Whether it needs help shows only after a while */
+		if (count.runners < owner->ntasks && count.idle == 0)
+			again = Min(again, BUSY_TIME);
+	}
+	return again;
+}
+
+/* ---------------------------------------------------------------------------
+ * The horizon
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * Store the horizon if it has moved, and it is time to; returns in how many ms
+ * it is.
+ */
+static long
+store_horizon(int64 horizon)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (stored < 0)
+		stored = goes_horizon_persisted(GetLatestSnapshot());
+	if (horizon <= stored)
+		return HEARTBEAT;
+	if (!TimestampDifferenceExceeds(stored_at, now, PERSIST_INTERVAL))
+		return PERSIST_INTERVAL;
+	goes_horizon_persist(horizon);
+	storing = horizon;
+	if (goes_notify)
+		Async_Notify("goes_events", psprintf(INT64_FORMAT, horizon));
+	stored_at = now;
+	return HEARTBEAT;
+}
+
+/* ---------------------------------------------------------------------------
+ * The process
+ * ---------------------------------------------------------------------------
+ */
+
+static void
+look_again(void)
+{
+	static bool swept = false;
+
+	if (!swept)
+		goes_transient_sweep(MyDatabaseId, goes_objects()->position);
+	swept = true;
+	if (loaded_changes == pg_atomic_read_u64(&goes_shared->changes) &&
+		loaded_generation == goes_registry_generation())
+		return;
+	goes_position_mend();
+	load_owners();
+}
+
+/* What is to be done now; returns in how many ms there may be more. */
+static long
+work(void)
+{
+	int64		horizon;
+	long		timeout = HEARTBEAT;
+
+	if (!goes_worker_begin())
+	{
+		goes_tell_launcher(MyDatabaseId, true);
+		proc_exit(0);
+	}
+	AcceptInvalidationMessages();
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (!begun)
+		begun = all_complete(&timeout);
+	if (begun)
+	{
+		look_again();
+		horizon = goes_horizon_live();
+		timeout = Min(store_horizon(horizon), serve_owners(horizon));
+	}
+	PopActiveSnapshot();
+	SPI_finish();
+	CommitTransactionCommand();
+	if (storing > stored)
+	{
+		stored = storing;
+		goes_progressed();
+	}
+	return timeout;
+}
+
+/* LISTEN goes, which wakes up a dispatcher that has nothing to do. */
+static void
+listen_to_commits(void)
+{
+	StartTransactionCommand();
+	Async_Listen("goes");
+	CommitTransactionCommand();
+}
+
+static void
+connect_to_database(void)
+{
+	BackgroundWorkerInitializeConnectionByOid(goes_my_worker->database,
+											  InvalidOid, 0);
+	/* A flush is all that it takes: not a standby that may be away */
+	SetConfigOption("synchronous_commit", "local", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_isolation", "read committed",
+					PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_read_only", "off",
+					PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("search_path", "pg_catalog, pg_temp",
+					PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("application_name", "goes dispatcher",
+					PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/*
+ * goes_dispatcher_main
+ *		Main function of a dispatcher; arg is the number of its entry.
+ */
+void
+goes_dispatcher_main(Datum arg)
+{
+	MemoryContext round_context;
+	TimestampTz active_at;
+
+	goes_worker_start(GOES_DISPATCHER, arg);
+	connect_to_database();
+	listen_to_commits();
+	owner_context = AllocSetContextCreate(TopMemoryContext, "goes owners",
+										  ALLOCSET_DEFAULT_SIZES);
+	round_context = AllocSetContextCreate(TopMemoryContext, "goes dispatcher",
+										  ALLOCSET_DEFAULT_SIZES);
+	active_at = GetCurrentTimestamp();
+	for (;;)
+	{
+		long		timeout;
+		bool		asleep;
+
+		MemoryContextSwitchTo(round_context);
+		MemoryContextReset(round_context);
+		CHECK_FOR_INTERRUPTS();
+		ProcessNotifyInterrupt(false);
+		goes_worker_fall_asleep();
+		timeout = work();
+		pgstat_report_stat(true);
+		asleep = TimestampDifferenceExceeds(active_at, GetCurrentTimestamp(), AWAKE_TIME);
+		if (!asleep)
+			timeout = Min(timeout, AWAKE_TIME);
+		pg_atomic_write_u32(&goes_my_worker->asleep, asleep);
+		if (goes_worker_sleep(timeout))
+			active_at = GetCurrentTimestamp();
+		pg_atomic_write_u32(&goes_my_worker->asleep, 0);
+	}
+}

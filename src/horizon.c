@@ -1,0 +1,281 @@
+/*-------------------------------------------------------------------------
+ *
+ * horizon.c
+ *	  The horizon: no event at or below it can still appear, or disappear.
+ *
+ * Positions are taken in order, but the transactions that take them end in any
+ * order.  So each backend has a slot in shared memory with the first position
+ * that its open transaction has taken:
+ *
+ *	writer: slot := "unknown"; take a position from the sequence; slot := it;
+ *			when the transaction has ended for everybody: slot := "none"
+ *	reader: read the last position from the sequence; then all slots.  The
+ *			horizon is the last position, or that before the lowest slot.
+ *
+ * The sequence's buffer lock orders the two: if the reader sees a position in
+ * the sequence, it sees the slot of whoever took it, or that it was emptied.
+ * Nobody waits for anybody, save a reader for the few instructions during
+ * which a slot is unknown.  A reader must take a new snapshot afterwards.
+ *
+ * The dispatcher also stores the horizon in goes.horizon, in a transaction that
+ * is flushed.  WAL order then makes all that it covers durable, on standbys
+ * too, and whoever reads the row under some snapshot sees under the same
+ * snapshot all events that it covers.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relscan.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "horizon.h"
+#include "miscadmin.h"
+#include "position.h"
+#include "registry.h"
+#include "shared.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* How often a reader looks again at a slot that is unknown, before it gives up */
+#define MAX_SPINS 1000
+
+/* ---------------------------------------------------------------------------
+ * Writers
+ * ---------------------------------------------------------------------------
+ */
+
+/* goes_horizon_take: to be called before a transaction takes a position. */
+void
+goes_horizon_take(void)
+{
+	GoesSlot   *slot;
+
+	if (!goes_preloaded())
+		return;
+	slot = goes_my_slot();
+	if (pg_atomic_read_u64(&slot->lowest) != GOES_POSITION_NONE)
+		return;
+	slot->database = MyDatabaseId;
+	slot->sequence = goes_objects()->position;
+	slot->since = GetCurrentTimestamp();
+	/* A full barrier */
+	pg_atomic_exchange_u64(&slot->lowest, GOES_POSITION_UNKNOWN);
+}
+
+/* goes_horizon_taken: to be called when it has taken it. */
+void
+goes_horizon_taken(int64 position)
+{
+	GoesSlot   *slot;
+
+	if (!goes_preloaded())
+		return;
+	slot = goes_my_slot();
+	if (pg_atomic_read_u64(&slot->lowest) == GOES_POSITION_UNKNOWN)
+		pg_atomic_write_u64(&slot->lowest, (uint64) position);
+}
+
+/*
+ * goes_horizon_release
+ *		The transaction that has taken positions has ended for everybody: let the
+ *		workers know.  Never fails.
+ */
+void
+goes_horizon_release(void)
+{
+	if (!goes_preloaded())
+		return;
+	pg_atomic_exchange_u64(&goes_my_slot()->lowest, GOES_POSITION_NONE);
+	goes_wake_database(MyDatabaseId);
+}
+
+/* ---------------------------------------------------------------------------
+ * Readers
+ * ---------------------------------------------------------------------------
+ */
+
+/* Is it a slot of this extension, in this database? */
+static bool
+is_ours(const GoesSlot *slot)
+{
+	return slot->database == MyDatabaseId &&
+		slot->sequence == goes_objects()->position;
+}
+
+/* The value of a slot, once it is known; unknown if that takes too long. */
+static uint64
+read_slot(GoesSlot *slot)
+{
+	uint64		lowest = pg_atomic_read_u64(&slot->lowest);
+
+	for (int spins = 0; lowest == GOES_POSITION_UNKNOWN && spins < MAX_SPINS; spins++)
+	{
+		/* Its process may not be running */
+		if (spins % 100 == 99)
+			pg_usleep(10);
+		else
+			SPIN_DELAY();
+		lowest = pg_atomic_read_u64(&slot->lowest);
+	}
+	return lowest;
+}
+
+/*
+ * The lowest position that an open transaction has taken, PG_UINT64_MAX if
+ * there is none; and the backend that has it.
+ */
+static uint64
+lowest_taken(int *holder)
+{
+	uint64		lowest = GOES_POSITION_NONE;
+
+	*holder = -1;
+	pg_memory_barrier();
+	for (int i = 0; i < goes_shared->nslots; i++)
+	{
+		GoesSlot   *slot = &goes_shared->slots[i];
+		uint64		taken;
+
+		if (pg_atomic_read_u64(&slot->lowest) == GOES_POSITION_NONE)
+			continue;
+		pg_read_barrier();
+		if (!is_ours(slot))
+			continue;
+		taken = read_slot(slot);
+		if (taken < lowest)
+		{
+			lowest = taken;
+			*holder = i;
+		}
+	}
+	return lowest;
+}
+
+/*
+ * goes_horizon_live
+ *		The horizon as it is now.  It counts for snapshots that are taken after
+ *		this call.  Never goes back within a process.
+ */
+int64
+goes_horizon_live(void)
+{
+	static Oid	sequence = InvalidOid;
+	static int64 before = 0;
+	int64		last = goes_position_last();
+	int			holder;
+	uint64		lowest = lowest_taken(&holder);
+
+	if (sequence != goes_objects()->position)
+	{
+		sequence = goes_objects()->position;
+		before = 0;
+	}
+	if (lowest <= (uint64) last)
+		last = lowest == GOES_POSITION_UNKNOWN ? 0 : (int64) lowest - 1;
+	before = Max(before, last);
+	return before;
+}
+
+/*
+ * goes_horizon_persisted
+ *		The horizon as it is stored, under a snapshot; 0 if there is none yet.
+ *		After a restore there may be two rows, of which each is right.
+ */
+int64
+goes_horizon_persisted(Snapshot snapshot)
+{
+	Oid			relid = get_relname_relid("horizon", get_namespace_oid("goes", false));
+	Relation	relation = table_open(relid, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(relation, InvalidOid, false, snapshot,
+										  0, NULL);
+	HeapTuple	tuple;
+	int64		horizon = 0;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, 1, RelationGetDescr(relation), &isnull);
+
+		horizon = Max(horizon, DatumGetInt64(value));
+	}
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return horizon;
+}
+
+/*
+ * goes_horizon_persist
+ *		Store the horizon; nothing that its commit does not flush with it is
+ *		covered.  For the dispatcher, which is connected to SPI.
+ */
+void
+goes_horizon_persist(int64 horizon)
+{
+	static const Oid argtype = INT8OID;
+	Datum		arg = Int64GetDatum(horizon);
+
+	if (goes_registry_execute("UPDATE goes.horizon SET position = $1",
+							  1, &argtype, &arg, NULL) == 0)
+		(void) goes_registry_execute("INSERT INTO goes.horizon VALUES ($1)",
+									 1, &argtype, &arg, NULL);
+}
+
+/* ---------------------------------------------------------------------------
+ * The SQL functions
+ * ---------------------------------------------------------------------------
+ */
+
+PG_FUNCTION_INFO_V1(goes_horizon);
+
+/*
+ * goes_horizon() RETURNS bigint
+ *		The stored horizon under the caller's snapshot; 0 if no event was
+ *		appended yet.  Errors: 55000 without the preload.
+ */
+Datum
+goes_horizon(PG_FUNCTION_ARGS)
+{
+	goes_require_preload();
+	PG_RETURN_INT64(goes_horizon_persisted(GetActiveSnapshot()));
+}
+
+PG_FUNCTION_INFO_V1(goes_stat_horizon);
+
+/*
+ * goes.stat_horizon()
+ *		The row of view goes_stat_horizon: the live horizon, the last position,
+ *		and who holds the horizon back, since when (NULL: nobody).
+ */
+Datum
+goes_stat_horizon(PG_FUNCTION_ARGS)
+{
+	Datum		values[4];
+	bool		nulls[4] = {false, false, true, true};
+	TupleDesc	desc;
+	int			holder;
+
+	goes_require_preload();
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = Int64GetDatum(goes_horizon_live());
+	values[1] = Int64GetDatum(goes_position_last());
+	if (lowest_taken(&holder) != GOES_POSITION_NONE)
+	{
+		values[2] = Int32GetDatum(ProcGlobal->allProcs[holder].pid);
+		values[3] = TimestampTzGetDatum(goes_shared->slots[holder].since);
+		nulls[2] = nulls[3] = false;
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
+													  values, nulls)));
+}

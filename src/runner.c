@@ -1,0 +1,341 @@
+/*-------------------------------------------------------------------------
+ *
+ * runner.c
+ *	  The background worker that runs the async reactors of one owner.
+ *
+ * It is connected as the owner, so that nothing a reactor does can have other
+ * rights.  Its tasks are the parts of the owner's reactors, among which it goes
+ * around, a batch each; several runners of one owner share them by locking
+ * what they work on.  It sleeps when no task has anything to do.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "compat.h"
+#include "delivery.h"
+#include "executor/spi.h"
+#include "horizon.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "registry.h"
+#include "storage/ipc.h"
+#include "shared.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "worker.h"
+
+extern PGDLLEXPORT void goes_runner_main(Datum arg);
+
+/* It stores how far it has looked when it was idle for that long, in ms */
+#define PERSIST_DELAY 100
+
+/* It looks around without a reason after that long, in ms */
+#define HEARTBEAT 60000
+
+/* One that is not the only one of its owner ends when it was idle that long */
+#define SPARE_TIME 10000
+
+static MemoryContext task_context = NULL;
+static List *tasks = NIL;
+
+/* What the tasks were loaded from */
+static uint64 loaded_changes = 0;
+static uint64 loaded_exits = 0;
+static uint64 loaded_generation = 0;
+static bool outdated = true;
+
+/* ---------------------------------------------------------------------------
+ * The session
+ * ---------------------------------------------------------------------------
+ */
+
+/* Settings that a role or database may have, but a runner must not. */
+static void
+fix_settings(void)
+{
+	static const char *const fixed[][2] = {
+		{"application_name", "goes runner"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
+		{"session_replication_role", "origin"},
+		{"goes.async", "background"},
+		{"transaction_timeout", "0"}
+	};
+
+	for (int i = 0; i < goes_lengthof(fixed); i++)
+	{
+		if (GetConfigOption(fixed[i][0], true, false) != NULL)
+			SetConfigOption(fixed[i][0], fixed[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+	}
+}
+
+/* ---------------------------------------------------------------------------
+ * Tasks
+ * ---------------------------------------------------------------------------
+ */
+
+static void
+forget_tasks(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, tasks)
+		goes_task_free(lfirst(cell));
+	tasks = NIL;
+	MemoryContextReset(task_context);
+}
+
+static void
+add_tasks(const GoesReactor *reactor, Oid owner)
+{
+	int			parts = goes_progress_parts(&reactor->id);
+
+	for (int part = 0; part < parts; part++)
+	{
+		GoesTask   *task = goes_task_create(task_context, reactor, owner, part);
+		MemoryContext oldcontext;
+
+		if (task == NULL)
+			continue;
+		oldcontext = MemoryContextSwitchTo(task_context);
+		tasks = lappend(tasks, task);
+		MemoryContextSwitchTo(oldcontext);
+	}
+}
+
+/* Read from the registry what this runner has to do. */
+static void
+load_tasks(void)
+{
+	Oid			owner = goes_my_worker->role;
+	ListCell   *cell;
+
+	forget_tasks();
+	outdated = false;
+	loaded_changes = pg_atomic_read_u64(&goes_shared->changes);
+	loaded_exits = pg_atomic_read_u64(&goes_shared->exits);
+	AcceptInvalidationMessages();
+	loaded_generation = goes_registry_generation();
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	foreach(cell, goes_reactors_read())
+	{
+		GoesReactor *reactor = lfirst(cell);
+
+		if (reactor->mode == GOES_ASYNC && reactor->active && !reactor->paused &&
+			goes_reactor_owner(reactor) == owner)
+			add_tasks(reactor, owner);
+	}
+	PopActiveSnapshot();
+	SPI_finish();
+}
+
+/* Must they be read again? */
+static bool
+tasks_outdated(void)
+{
+	return outdated || loaded_generation != goes_registry_generation() ||
+		loaded_changes != pg_atomic_read_u64(&goes_shared->changes) ||
+		loaded_exits != pg_atomic_read_u64(&goes_shared->exits);
+}
+
+/* Read the horizon, and what is outdated; the end if the extension is gone. */
+static int64
+look_around(void)
+{
+	int64		horizon;
+
+	if (!goes_worker_begin())
+		proc_exit(0);
+	AcceptInvalidationMessages();
+	if (tasks_outdated())
+		load_tasks();
+	horizon = goes_horizon_live();
+	CommitTransactionCommand();
+	return horizon;
+}
+
+/* Go around once; false if there was nothing to do. */
+static bool
+work_on_tasks(int64 horizon)
+{
+	static int	first = 0;
+	int			ntasks = list_length(tasks);
+	bool		worked = false;
+
+	first++;
+	for (int i = 0; i < ntasks && !outdated; i++)
+	{
+		GoesTask   *task = list_nth(tasks, (first + i) % ntasks);
+		GoesDelivered delivered;
+
+		CHECK_FOR_INTERRUPTS();
+		if (goes_my_worker->leave || goes_task_is_idle(task, horizon))
+			continue;
+		delivered = goes_task_deliver(task, horizon);
+		worked |= delivered == GOES_DELIVERED_SOME;
+		outdated |= delivered == GOES_DELIVERED_CHANGED;
+	}
+	return worked;
+}
+
+/* Does somebody wait for a position that is not stored yet? */
+static bool
+is_waited_for(const GoesTask *task)
+{
+	GoesWorker *dispatcher = goes_find_dispatcher(MyDatabaseId);
+
+	return dispatcher != NULL &&
+		(int64) pg_atomic_read_u64(&dispatcher->wanted) > task->progress.checkpoint;
+}
+
+/* Store how far the tasks have looked: those that are waited for, or all. */
+static void
+persist_tasks(bool all)
+{
+	ListCell   *cell;
+
+	foreach(cell, tasks)
+	{
+		if (all || is_waited_for(lfirst(cell)))
+			outdated |= goes_task_persist(lfirst(cell)) == GOES_DELIVERED_CHANGED;
+	}
+}
+
+static bool
+anything_to_persist(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, tasks)
+	{
+		GoesTask   *task = lfirst(cell);
+
+		if (task->scanned > task->progress.checkpoint)
+			return true;
+	}
+	return false;
+}
+
+/* ---------------------------------------------------------------------------
+ * Sleep
+ * ---------------------------------------------------------------------------
+ */
+
+/* How long there is nothing to do, in milliseconds. */
+static long
+time_to_sleep(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	long		timeout = HEARTBEAT;
+	ListCell   *cell;
+
+	foreach(cell, tasks)
+	{
+		GoesTask   *task = lfirst(cell);
+
+		timeout = Min(timeout, TimestampDifferenceMilliseconds(now, Max(task->next_due,
+																		task->not_before)));
+	}
+	return timeout;
+}
+
+/* Is there another runner of the same owner? */
+static bool
+is_spare(void)
+{
+	for (int i = 0; i < goes_shared->nworkers; i++)
+	{
+		GoesWorker *worker = goes_worker_entry(i);
+
+		if (worker != goes_my_worker && worker->in_use &&
+			worker->kind == GOES_RUNNER && worker->pid != 0 && !worker->leave &&
+			worker->database == goes_my_worker->database &&
+			worker->role == goes_my_worker->role)
+			return true;
+	}
+	return false;
+}
+
+/* Sleep until there may be something to do. */
+static void
+rest(TimestampTz idle_since)
+{
+	long		timeout = time_to_sleep();
+
+	if (anything_to_persist())
+		timeout = Min(timeout, PERSIST_DELAY);
+	if (is_spare())
+		timeout = Min(timeout, SPARE_TIME);
+	if (goes_worker_sleep(timeout))
+		return;
+	if (TimestampDifferenceExceeds(idle_since, GetCurrentTimestamp(), PERSIST_DELAY))
+		persist_tasks(true);
+	/* Whoever ends last stays: two that end at once are started again */
+	if (TimestampDifferenceExceeds(idle_since, GetCurrentTimestamp(), SPARE_TIME) &&
+		is_spare())
+		proc_exit(0);
+}
+
+/* Work as long as there is something to do. */
+static void
+work(MemoryContext round_context)
+{
+	bool		worked;
+	int64		horizon;
+
+	do
+	{
+		MemoryContextSwitchTo(round_context);
+		MemoryContextReset(round_context);
+		CHECK_FOR_INTERRUPTS();
+		if (goes_my_worker->leave)
+		{
+			persist_tasks(true);
+			proc_exit(0);
+		}
+		goes_worker_stay_awake();
+		/* After this, what wakes us up is seen when we look the next time */
+		goes_worker_fall_asleep();
+		horizon = look_around();
+		worked = work_on_tasks(horizon);
+		persist_tasks(false);
+	} while (worked || outdated);
+	pg_atomic_write_u64(&goes_my_worker->seen, horizon);
+	pgstat_report_stat(true);
+}
+
+/*
+ * goes_runner_main
+ *		Main function of a runner; arg is the number of its entry.
+ */
+void
+goes_runner_main(Datum arg)
+{
+	MemoryContext round_context;
+
+	goes_worker_start(GOES_RUNNER, arg);
+	BackgroundWorkerInitializeConnectionByOid(goes_my_worker->database,
+											  goes_my_worker->role,
+											  GOES_WORKER_CONNECT_FLAGS);
+	fix_settings();
+	task_context = AllocSetContextCreate(TopMemoryContext, "goes tasks",
+										 ALLOCSET_DEFAULT_SIZES);
+	round_context = AllocSetContextCreate(TopMemoryContext, "goes runner",
+										  ALLOCSET_DEFAULT_SIZES);
+	for (;;)
+	{
+		TimestampTz idle_since;
+
+		work(round_context);
+		idle_since = GetCurrentTimestamp();
+		rest(idle_since);
+	}
+}

@@ -1,0 +1,308 @@
+/*-------------------------------------------------------------------------
+ *
+ * source.c
+ *	  The events that a reactor reacts to, read in position order.
+ *
+ * Each type is read as the owner of its events table, without row-level
+ * security: delivery sees all rows, and nothing that the table's owner has
+ * defined is evaluated with the rights of the reactor's.  What was read is
+ * merged by position.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "compat.h"
+#include "event.h"
+#include "registry.h"
+#include "relation.h"
+#include "role.h"
+#include "source.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/uuid.h"
+
+/*
+ * goes_sources_create
+ *		The types that the reactor's patterns match, for the aggregates of one
+ *		part.  The reactor must live as long.  The caller is connected to SPI.
+ */
+GoesSources *
+goes_sources_create(MemoryContext parent, const GoesReactor *reactor, Oid owner,
+					int part, int parts)
+{
+	List	   *targets = goes_reactor_targets(reactor);
+	MemoryContext context = AllocSetContextCreate(parent, "goes sources",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext oldcontext = MemoryContextSwitchTo(context);
+	GoesSources *sources = palloc0(sizeof(GoesSources));
+	ListCell   *cell;
+
+	sources->context = context;
+	sources->reactor = reactor;
+	sources->owner = owner;
+	sources->part = part;
+	sources->parts = parts;
+	sources->sources = palloc0(Max(1, list_length(targets)) * sizeof(GoesSource));
+	foreach(cell, targets)
+	{
+		const GoesReactorTarget *target = lfirst(cell);
+		GoesSource *source = &sources->sources[sources->nsources++];
+
+		source->type = pstrdup(target->type);
+		source->events = target->events;
+	}
+	MemoryContextSwitchTo(oldcontext);
+	return sources;
+}
+
+/* goes_sources_free: with the statements; NULL is nothing. */
+void
+goes_sources_free(GoesSources *sources)
+{
+	if (sources == NULL)
+		return;
+	for (int i = 0; i < sources->nsources; i++)
+	{
+		GoesSource *source = &sources->sources[i];
+
+		if (source->scan != NULL)
+			SPI_freeplan(source->scan);
+		if (source->next != NULL)
+			SPI_freeplan(source->next);
+		if (source->one != NULL)
+			SPI_freeplan(source->one);
+	}
+	MemoryContextDelete(sources->context);
+}
+
+/*
+ * May the reactor get the events of this type?  Owners and memberships change
+ * without anybody registering anything, so ask each time.
+ */
+static bool
+is_reached(const GoesSources *sources, const GoesSource *source)
+{
+	return get_rel_name(source->events) != NULL &&
+		has_privs_of_role(sources->owner, goes_relation_owner(source->events));
+}
+
+/* goes_aggregate_part: which part an aggregate belongs to; the same as in SQL. */
+int
+goes_aggregate_part(const pg_uuid_t *aggregate_id, int parts)
+{
+	uint32		hash = DatumGetUInt32(hash_any(aggregate_id->data, UUID_LEN));
+
+	return (hash & PG_INT32_MAX) % parts;
+}
+
+/* The condition on a row that the reactor gets it; $3 is imported_to. */
+static char *
+condition(const GoesSources *sources, const GoesSource *source)
+{
+	const GoesReactor *reactor = sources->reactor;
+	char	   *patterns = goes_patterns_condition(reactor->patterns,
+												   reactor->npatterns,
+												   source->type, "");
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "(NOT imported OR position OPERATOR(pg_catalog.<=) $3)");
+	if (patterns != NULL)
+		appendStringInfo(&sql, " AND (%s)", patterns);
+	if (sources->parts > 1)
+		appendStringInfo(&sql, " AND (pg_catalog.uuid_hash(aggregate_id) OPERATOR(pg_catalog.&) %d)"
+						 " OPERATOR(pg_catalog.%%) %d OPERATOR(pg_catalog.=) %d",
+						 PG_INT32_MAX, sources->parts, sources->part);
+	return sql.data;
+}
+
+/* Run a statement of a source as its table's owner, made if need be. */
+static void
+run(const GoesSource *source, SPIPlanPtr *plan, const char *sql, int nargs,
+	const Oid *argtypes, Datum *args)
+{
+	GoesRole	before = goes_become(goes_relation_owner(source->events));
+
+	if (*plan == NULL)
+		*plan = goes_prepare(sql, nargs, argtypes);
+	/* Not read-only: a new snapshot, which is after the horizon that we know */
+	if (SPI_execute_plan(*plan, args, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read events table \"%s\"",
+			 get_rel_name(source->events));
+	goes_unbecome(before);
+}
+
+/* What was found in the row-th row of the last result. */
+static void
+take_found(GoesSource *source, uint64 row, GoesFound *found)
+{
+	bool		isnull;
+
+	found->source = source;
+	found->tuple = SPI_tuptable->vals[row];
+	found->desc = SPI_tuptable->tupdesc;
+	found->position = DatumGetInt64(SPI_getbinval(found->tuple, found->desc, 1, &isnull));
+	found->aggregate_id = *DatumGetUUIDP(SPI_getbinval(found->tuple, found->desc, 3, &isnull));
+	found->aggregate_version = DatumGetInt64(SPI_getbinval(found->tuple, found->desc, 4, &isnull));
+}
+
+static void
+scan_source(const GoesSources *sources, GoesSource *source,
+			const GoesRange *range, int limit)
+{
+	static const Oid argtypes[] = {INT8OID, INT8OID, INT8OID, INT8OID};
+	Datum		args[] = {
+		Int64GetDatum(range->after),
+		Int64GetDatum(range->up_to),
+		Int64GetDatum(range->imported_to),
+		Int64GetDatum(limit)
+	};
+	char	   *sql = source->scan != NULL ? NULL :
+		psprintf("SELECT %s FROM %s WHERE position OPERATOR(pg_catalog.>) $1"
+				 " AND position OPERATOR(pg_catalog.<=) $2 AND %s"
+				 " ORDER BY position LIMIT $4",
+				 goes_event_columns(), goes_relation_name(source->events),
+				 condition(sources, source));
+
+	run(source, &source->scan, sql, goes_lengthof(argtypes), argtypes, args);
+}
+
+static int
+compare_found(const void *a, const void *b)
+{
+	int64		x = ((const GoesFound *) a)->position;
+	int64		y = ((const GoesFound *) b)->position;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * goes_sources_read
+ *		The first events in a range, at most limit, in position order; returns
+ *		how many.  They live in the SPI context of the caller.
+ */
+int
+goes_sources_read(GoesSources *sources, const GoesRange *range, int limit,
+				  GoesFound **found)
+{
+	GoesFound  *all = NULL;
+	int			nall = 0;
+	int			nread = 0;
+
+	for (int i = 0; i < sources->nsources; i++)
+	{
+		GoesSource *source = &sources->sources[i];
+
+		if (!is_reached(sources, source))
+			continue;
+		scan_source(sources, source, range, limit);
+		if (SPI_processed == 0)
+			continue;
+		all = all ? repalloc(all, (nall + SPI_processed) * sizeof(GoesFound)) :
+			palloc(SPI_processed * sizeof(GoesFound));
+		for (uint64 row = 0; row < SPI_processed; row++)
+			take_found(source, row, &all[nall++]);
+		nread++;
+	}
+	if (nread > 1)
+		qsort(all, nall, sizeof(GoesFound), compare_found);
+	*found = all;
+	return Min(nall, limit);
+}
+
+/* The source of a type if the reactor may get its events, or NULL. */
+static GoesSource *
+find_source(GoesSources *sources, const char *type)
+{
+	for (int i = 0; i < sources->nsources; i++)
+	{
+		GoesSource *source = &sources->sources[i];
+
+		if (strcmp(source->type, type) == 0)
+			return is_reached(sources, source) ? source : NULL;
+	}
+	return NULL;
+}
+
+/* The only row of the last result, or NULL. */
+static GoesFound *
+take_one(GoesSource *source)
+{
+	GoesFound  *found;
+
+	if (SPI_processed == 0)
+		return NULL;
+	found = palloc(sizeof(GoesFound));
+	take_found(source, 0, found);
+	return found;
+}
+
+/*
+ * goes_sources_read_one
+ *		The event of a type at a position; NULL if there is none, or the reactor
+ *		does not get such events any more.
+ */
+GoesFound *
+goes_sources_read_one(GoesSources *sources, const char *type, int64 position)
+{
+	static const Oid argtype = INT8OID;
+	GoesSource *source = find_source(sources, type);
+	Datum		arg = Int64GetDatum(position);
+	char	   *sql;
+
+	if (source == NULL)
+		return NULL;
+	sql = source->one != NULL ? NULL :
+		psprintf("SELECT %s FROM %s WHERE position OPERATOR(pg_catalog.=) $1",
+				 goes_event_columns(), goes_relation_name(source->events));
+	run(source, &source->one, sql, 1, &argtype, &arg);
+	return take_one(source);
+}
+
+/*
+ * goes_sources_read_next
+ *		The first event of one aggregate after that version that the reactor
+ *		gets, with a position in the range; NULL if there is none.
+ */
+GoesFound *
+goes_sources_read_next(GoesSources *sources, const char *type,
+					   const pg_uuid_t *aggregate_id, int64 aggregate_version,
+					   const GoesRange *range)
+{
+	static const Oid argtypes[] = {INT8OID, INT8OID, INT8OID, UUIDOID, INT8OID};
+	GoesSource *source = find_source(sources, type);
+	Datum		args[] = {
+		Int64GetDatum(range->after),
+		Int64GetDatum(range->up_to),
+		Int64GetDatum(range->imported_to),
+		UUIDPGetDatum(aggregate_id),
+		Int64GetDatum(aggregate_version)
+	};
+	char	   *sql;
+
+	if (source == NULL)
+		return NULL;
+	sql = source->next != NULL ? NULL :
+		psprintf("SELECT %s FROM %s WHERE aggregate_id OPERATOR(pg_catalog.=) $4"
+				 " AND aggregate_version OPERATOR(pg_catalog.>) $5"
+				 " AND position OPERATOR(pg_catalog.>) $1"
+				 " AND position OPERATOR(pg_catalog.<=) $2 AND %s"
+				 " ORDER BY aggregate_version LIMIT 1",
+				 goes_event_columns(), goes_relation_name(source->events),
+				 condition(sources, source));
+	run(source, &source->next, sql, goes_lengthof(argtypes), argtypes, args);
+	return take_one(source);
+}
+
+/* goes_found_event: the event as it is stored, in the current context. */
+GoesEvent *
+goes_found_event(const GoesFound *found)
+{
+	return goes_event_from_columns(found->source->type, found->desc, found->tuple);
+}

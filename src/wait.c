@@ -1,0 +1,176 @@
+/*-------------------------------------------------------------------------
+ *
+ * wait.c
+ *	  Waiting until reactors have done what is committed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "executor/spi.h"
+#include "horizon.h"
+#include "interval.h"
+#include "miscadmin.h"
+#include "model.h"
+#include "pgstat.h"
+#include "position.h"
+#include "reactor.h"
+#include "registry.h"
+#include "shared.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "wait.h"
+#include "worker.h"
+
+/* Whoever waits looks again after that long, in ms, should nobody wake it */
+#define LOOK_INTERVAL 500
+
+/* What is waited for */
+typedef struct Target
+{
+	const GoesReactor *reactor; /* NULL: all async ones that are not paused */
+	int64		up_to;
+} Target;
+
+/*
+ * goes_wait_progress
+ *		Wait until something has moved on in a database: a horizon was stored, or
+ *		a reactor has committed.  is_done is asked before each sleep.  timeout in
+ *		milliseconds, -1: without limit.  Returns whether it is done.
+ */
+bool
+goes_wait_progress(bool (*is_done) (void *arg), void *arg, int64 timeout)
+{
+	TimestampTz end = timeout < 0 ? DT_NOEND :
+		GetCurrentTimestamp() + timeout * 1000;
+	volatile bool done = false;
+
+	pg_atomic_fetch_add_u32(&goes_shared->waiters, 1);
+	PG_TRY();
+	{
+		ConditionVariablePrepareToSleep(&goes_shared->progressed);
+		while (!(done = is_done(arg)))
+		{
+			TimestampTz now = GetCurrentTimestamp();
+
+			if (now >= end)
+				break;
+			(void) ConditionVariableTimedSleep(&goes_shared->progressed,
+											   Min(LOOK_INTERVAL,
+												   TimestampDifferenceMilliseconds(now, end)),
+											   PG_WAIT_EXTENSION);
+		}
+		ConditionVariableCancelSleep();
+	}
+	PG_FINALLY();
+	{
+		pg_atomic_fetch_sub_u32(&goes_shared->waiters, 1);
+	}
+	PG_END_TRY();
+	return done;
+}
+
+/* Has the reactor, or have all, passed the position? */
+static bool
+reactors_have_passed(const Target *target)
+{
+	static const Oid argtypes[] = {UUIDOID, INT8OID};
+	Datum		args[] = {
+		target->reactor ? UUIDPGetDatum(&target->reactor->id) : (Datum) 0,
+		Int64GetDatum(target->up_to)
+	};
+
+	return goes_registry_execute("SELECT 1 FROM goes.reactors r WHERE CASE WHEN $1 IS NULL"
+								 " THEN r.mode OPERATOR(pg_catalog.=) 'async' AND r.active AND NOT r.paused"
+								 " ELSE r.id OPERATOR(pg_catalog.=) $1 END"
+								 " AND (EXISTS (SELECT FROM goes.progress p WHERE p.reactor OPERATOR(pg_catalog.=) r.id"
+								 " AND p.checkpoint OPERATOR(pg_catalog.<) $2)"
+								 " OR EXISTS (SELECT FROM goes.pending q WHERE q.reactor OPERATOR(pg_catalog.=) r.id"
+								 " AND q.position OPERATOR(pg_catalog.<=) $2)) LIMIT 1",
+								 goes_lengthof(argtypes), argtypes, args,
+								 target->reactor ? NULL : "n ") == 0;
+}
+
+/* Let the runners store how far they are, though nothing was for them. */
+static void
+ask_for(int64 position)
+{
+	GoesWorker *dispatcher = goes_find_dispatcher(MyDatabaseId);
+	uint64		wanted;
+
+	if (dispatcher == NULL)
+		return;
+	wanted = pg_atomic_read_u64(&dispatcher->wanted);
+	while (wanted < (uint64) position &&
+		   !pg_atomic_compare_exchange_u64(&dispatcher->wanted, &wanted, position))
+		;
+	goes_wake_database(MyDatabaseId);
+}
+
+static bool
+have_passed(void *arg)
+{
+	const Target *target = arg;
+	bool		passed = goes_horizon_persisted(GetLatestSnapshot()) >= target->up_to &&
+		reactors_have_passed(target);
+
+	SPI_freetuptable(SPI_tuptable);
+	SPI_tuptable = NULL;
+	if (!passed)
+		ask_for(target->up_to);
+	return passed;
+}
+
+/* Waiting for what only the end of this transaction allows would be for ever. */
+static void
+check_may_wait(void)
+{
+	goes_require_preload();
+	if (goes_position_is_taken())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("goes_wait cannot wait in a transaction that has executed commands"),
+				 errhint("Call it after COMMIT.")));
+	if (goes_my_worker != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("goes_wait cannot be called by an async reactor")));
+}
+
+PG_FUNCTION_INFO_V1(goes_wait);
+
+/*
+ * goes_wait(reactor text, up_to bigint, timeout interval) RETURNS boolean
+ *		Wait until the stored horizon and the reactor (NULL: all async ones that
+ *		are neither off nor paused) have passed a position (NULL: that of the last
+ *		committed event); false if that has not happened in time (NULL: without
+ *		limit).  Events that failed and may be tried again are not passed, dead
+ *		letters are.  Errors: OG008; 42809 for a sync reactor; 55000 without the
+ *		preload, in a transaction that has appended, in a runner.
+ */
+Datum
+goes_wait(PG_FUNCTION_ARGS)
+{
+	Target		target = {0};
+	int64		timeout = PG_ARGISNULL(2) ? -1 :
+		Max(0, goes_interval_ms(PG_GETARG_INTERVAL_P(2)));
+	bool		passed;
+
+	check_may_wait();
+	SPI_connect();
+	if (!PG_ARGISNULL(0))
+	{
+		target.reactor = goes_reactor_find(goes_text_arg(fcinfo, 0, "reactor"));
+		if (target.reactor->mode == GOES_SYNC)
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("reactor \"%s\" is sync", target.reactor->name),
+					 errdetail("It has done its work when the command returns.")));
+	}
+	target.up_to = PG_ARGISNULL(1) ? goes_position_committed() : PG_GETARG_INT64(1);
+	passed = goes_wait_progress(have_passed, &target, timeout);
+	SPI_finish();
+	PG_RETURN_BOOL(passed);
+}

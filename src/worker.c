@@ -1,0 +1,338 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *	  What the background workers have in common.
+ *
+ * Whoever orders a worker reserves its entry in shared memory; the worker
+ * takes it over when it starts, and its end frees it, so that at any time the
+ * entries tell which workers there are or will be.  After a crash all memory
+ * is new, and a worker of before finds its entry gone.
+ *
+ * Going to sleep takes two steps, so that no wake-up is lost: a worker says
+ * that it sleeps, looks for work once more, and only then waits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "registry.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "worker.h"
+
+GoesWorker *goes_my_worker = NULL;
+
+static const struct
+{
+	const char *type;
+	const char *main;
+}			kinds[] = {
+	{"goes launcher", "goes_launcher_main"},
+	{"goes dispatcher", "goes_dispatcher_main"},
+	{"goes runner", "goes_runner_main"}
+};
+
+/* goes_worker_type: what pg_stat_activity calls it. */
+const char *
+goes_worker_type(GoesWorkerKind kind)
+{
+	return kinds[kind].type;
+}
+
+/* ---------------------------------------------------------------------------
+ * Entries
+ * ---------------------------------------------------------------------------
+ */
+
+/* Take a free entry; NULL: there is none.  The caller has the lock. */
+static GoesWorker *
+reserve(GoesWorkerKind kind, Oid database, Oid role)
+{
+	for (int i = 0; i < goes_shared->nworkers; i++)
+	{
+		GoesWorker *worker = goes_worker_entry(i);
+
+		if (worker->in_use)
+			continue;
+		worker->kind = kind;
+		worker->database = database;
+		worker->role = role;
+		worker->pid = 0;
+		worker->since = GetCurrentTimestamp();
+		worker->serial++;
+		worker->leave = false;
+		worker->position = 0;
+		pg_atomic_write_u32(&worker->sleeping, 0);
+		pg_atomic_write_u32(&worker->asleep, 0);
+		pg_atomic_write_u64(&worker->wanted, 0);
+		pg_atomic_write_u64(&worker->seen, 0);
+		pg_atomic_write_u64(&worker->busy_since, worker->since);
+		worker->in_use = true;
+		return worker;
+	}
+	return NULL;
+}
+
+/*
+ * goes_worker_give_up
+ *		Free the entry of a worker that was ordered, but could not start.
+ */
+void
+goes_worker_give_up(GoesWorker *worker, uint32 serial)
+{
+	LWLockAcquire(goes_shared->lock, LW_EXCLUSIVE);
+	if (worker->in_use && worker->serial == serial && worker->pid == 0)
+		worker->in_use = false;
+	LWLockRelease(goes_shared->lock);
+}
+
+static BackgroundWorker
+describe(GoesWorkerKind kind, Oid database, Oid role)
+{
+	BackgroundWorker worker = {
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = BGW_NEVER_RESTART
+	};
+
+	strlcpy(worker.bgw_library_name, "goes", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, kinds[kind].main, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, kinds[kind].type, BGW_MAXLEN);
+	if (kind == GOES_LAUNCHER)
+		strlcpy(worker.bgw_name, kinds[kind].type, BGW_MAXLEN);
+	else if (kind == GOES_DISPATCHER)
+		snprintf(worker.bgw_name, BGW_MAXLEN, "%s for database %u",
+				 kinds[kind].type, database);
+	else
+		snprintf(worker.bgw_name, BGW_MAXLEN, "%s for role %u in database %u",
+				 kinds[kind].type, role, database);
+	return worker;
+}
+
+/*
+ * goes_worker_order
+ *		Order a worker for a database (and a role).  Returns its entry, and a
+ *		handle; NULL if all background workers of the server are taken.
+ */
+GoesWorker *
+goes_worker_order(GoesWorkerKind kind, Oid database, Oid role,
+				  BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker = describe(kind, database, role);
+	GoesWorker *entry;
+
+	LWLockAcquire(goes_shared->lock, LW_EXCLUSIVE);
+	entry = reserve(kind, database, role);
+	LWLockRelease(goes_shared->lock);
+	if (entry == NULL)
+		return NULL;
+	for (int i = 0; i < goes_shared->nworkers; i++)
+	{
+		if (goes_worker_entry(i) == entry)
+			worker.bgw_main_arg = Int32GetDatum(i);
+	}
+	memcpy(worker.bgw_extra, &entry->serial, sizeof(entry->serial));
+	worker.bgw_notify_pid = MyProcPid;
+	if (RegisterDynamicBackgroundWorker(&worker, handle))
+		return entry;
+	goes_worker_give_up(entry, entry->serial);
+	return NULL;
+}
+
+/* goes_register_launcher: let the postmaster start it, and start it again. */
+void
+goes_register_launcher(void)
+{
+	BackgroundWorker worker = describe(GOES_LAUNCHER, InvalidOid, InvalidOid);
+
+	worker.bgw_restart_time = 1;
+	RegisterBackgroundWorker(&worker);
+}
+
+/* goes_database_is_held: must it be without workers now?  Needs the lock. */
+bool
+goes_database_is_held(Oid database)
+{
+	for (int i = 0; i < goes_shared->nslots; i++)
+	{
+		if (goes_shared->slots[i].held == database && OidIsValid(database))
+			return true;
+	}
+	return false;
+}
+
+/* The process ends: free its entry, and tell who may want to start another. */
+static void
+end_worker(int code, Datum arg)
+{
+	GoesWorkerKind kind = goes_my_worker->kind;
+	Oid			database = goes_my_worker->database;
+
+	LWLockAcquire(goes_shared->lock, LW_EXCLUSIVE);
+	goes_my_worker->in_use = false;
+	goes_my_worker->database = InvalidOid;
+	goes_my_worker->pid = 0;
+	pg_atomic_write_u32(&goes_my_worker->sleeping, 0);
+	goes_my_worker = NULL;
+	LWLockRelease(goes_shared->lock);
+	if (kind == GOES_RUNNER)
+		pg_atomic_fetch_add_u64(&goes_shared->exits, 1);
+	if (kind == GOES_RUNNER)
+		goes_wake_database(database);
+	if (kind == GOES_DISPATCHER)
+		goes_wake_launcher();
+}
+
+/* Take over the entry that was reserved, if it still is and may be used. */
+static GoesWorker *
+take_over(GoesWorkerKind kind, Datum arg)
+{
+	GoesWorker *worker;
+	uint32		serial;
+
+	if (kind == GOES_LAUNCHER)
+		return reserve(kind, InvalidOid, InvalidOid);
+	if (DatumGetInt32(arg) >= goes_shared->nworkers)
+		return NULL;
+	worker = goes_worker_entry(DatumGetInt32(arg));
+	memcpy(&serial, MyBgworkerEntry->bgw_extra, sizeof(serial));
+	if (!worker->in_use || worker->kind != kind || worker->serial != serial ||
+		worker->pid != 0)
+		return NULL;
+	if (goes_database_is_held(worker->database))
+	{
+		worker->in_use = false;
+		return NULL;
+	}
+	return worker;
+}
+
+/*
+ * goes_worker_start
+ *		Begin the life of a worker, before it connects.  arg is that of its main
+ *		function.  A worker that nobody wants any more ends here.
+ */
+void
+goes_worker_start(GoesWorkerKind kind, Datum arg)
+{
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	if (!goes_preloaded())
+		proc_exit(0);
+
+	LWLockAcquire(goes_shared->lock, LW_EXCLUSIVE);
+	goes_my_worker = take_over(kind, arg);
+	if (goes_my_worker != NULL)
+	{
+		goes_my_worker->procno = goes_my_procno();
+		goes_my_worker->since = GetCurrentTimestamp();
+		goes_my_worker->pid = MyProcPid;
+	}
+	LWLockRelease(goes_shared->lock);
+	/* The launcher has an entry of its own; without one it tries again later */
+	if (goes_my_worker == NULL)
+		proc_exit(kind == GOES_LAUNCHER ? 1 : 0);
+	on_shmem_exit(end_worker, (Datum) 0);
+}
+
+/* ---------------------------------------------------------------------------
+ * Transactions
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * goes_worker_begin
+ *		Start a transaction in which the extension cannot be dropped.  Returns
+ *		false, without a transaction, if it is not there, or not the one that it
+ *		was when this worker started.
+ */
+bool
+goes_worker_begin(void)
+{
+	static Oid	extension = InvalidOid;
+	static uint64 checked = 0;
+	MemoryContext context = CurrentMemoryContext;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	MemoryContextSwitchTo(TopTransactionContext);
+	if (!OidIsValid(extension))
+		extension = get_extension_oid("goes", true);
+	if (OidIsValid(extension))
+	{
+		LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+		if (checked == goes_registry_generation() ||
+			get_extension_oid("goes", true) == extension)
+		{
+			checked = goes_registry_generation();
+			return true;
+		}
+	}
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	return false;
+}
+
+/* ---------------------------------------------------------------------------
+ * Sleep
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * goes_worker_fall_asleep
+ *		Say that this worker sleeps.  It must look for work once more before
+ *		goes_worker_sleep, or call goes_worker_stay_awake.
+ */
+void
+goes_worker_fall_asleep(void)
+{
+	pg_atomic_exchange_u32(&goes_my_worker->sleeping, 1);
+}
+
+/* goes_worker_stay_awake: there is work after all. */
+void
+goes_worker_stay_awake(void)
+{
+	pg_atomic_write_u32(&goes_my_worker->sleeping, 0);
+}
+
+/*
+ * goes_worker_sleep
+ *		Sleep until somebody wakes this worker, or for that many milliseconds
+ *		(-1: without limit).  Returns whether it was woken up.
+ */
+bool
+goes_worker_sleep(long timeout)
+{
+	int			events;
+
+	pgstat_report_activity(STATE_IDLE, NULL);
+	pg_atomic_write_u64(&goes_my_worker->busy_since, 0);
+	events = WaitLatch(MyLatch,
+					   WL_LATCH_SET | WL_EXIT_ON_PM_DEATH |
+					   (timeout >= 0 ? WL_TIMEOUT : 0),
+					   timeout, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	pg_atomic_write_u32(&goes_my_worker->sleeping, 0);
+	pg_atomic_write_u64(&goes_my_worker->busy_since, GetCurrentTimestamp());
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+	return (events & WL_LATCH_SET) != 0;
+}
