@@ -489,6 +489,23 @@ COMMENT ON FUNCTION @extschema@.goes_wait(text, bigint, interval) IS
     'wait until the horizon and the reactor (NULL: all async ones that are not paused) have passed a position (NULL: all that is committed); false: time-out';
 
 -- ---------------------------------------------------------------------------
+-- After commit: outside reactors
+-- ---------------------------------------------------------------------------
+CREATE FUNCTION @extschema@.goes_fetch(reactor text, max_events integer DEFAULT 1, lease interval DEFAULT '1min', wait interval DEFAULT '0')
+RETURNS SETOF @extschema@.goes_event
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_fetch';
+COMMENT ON FUNCTION @extschema@.goes_fetch(text, integer, interval, interval) IS
+    'the next events of an outside reactor, which are the caller''s until it settles them or the lease ends; wait: for the first one';
+
+CREATE FUNCTION @extschema@.goes_settle(reactor text, positions bigint[], error text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_settle';
+COMMENT ON FUNCTION @extschema@.goes_settle(text, bigint[], text) IS
+    'settle events that were fetched, and return how many; error: they failed and come again after a pause';
+
+-- ---------------------------------------------------------------------------
 -- Reading on
 -- ---------------------------------------------------------------------------
 CREATE FUNCTION @extschema@.goes_horizon()

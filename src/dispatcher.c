@@ -474,6 +474,17 @@ store_horizon(int64 horizon)
 	return HEARTBEAT;
 }
 
+/* There are events for programs that wait in goes_fetch, stored or not. */
+static void
+tell_waiters(int64 horizon)
+{
+	static int64 told = -1;
+
+	if (horizon > told)
+		goes_progressed();
+	told = Max(told, horizon);
+}
+
 /* ---------------------------------------------------------------------------
  * The process
  * ---------------------------------------------------------------------------
@@ -515,6 +526,7 @@ work(void)
 	{
 		look_again();
 		horizon = goes_horizon_live();
+		tell_waiters(horizon);
 		timeout = Min(store_horizon(horizon), serve_owners(horizon));
 	}
 	PopActiveSnapshot();

@@ -33,6 +33,10 @@
 	"(pg_catalog.uuid_hash(aggregate_id) OPERATOR(pg_catalog.&) 2147483647)" \
 	" OPERATOR(pg_catalog.%) " n " OPERATOR(pg_catalog.=) " m
 
+/* What take_pending takes */
+#define PENDING_COLUMNS \
+	"position, aggregate_type, aggregate_id, aggregate_version, blocks, attempts, leased"
+
 /* Run a kept statement as the owner of goes.pending, under a new snapshot. */
 static uint64
 run_as_owner(SPIPlanPtr *plan, const char *sql, int nargs, const Oid *argtypes,
@@ -76,6 +80,7 @@ take_pending(uint64 row, GoesPending *event)
 	event->aggregate_version = DatumGetInt64(SPI_getbinval(tuple, desc, 4, &isnull));
 	event->blocks = DatumGetBool(SPI_getbinval(tuple, desc, 5, &isnull));
 	event->attempts = DatumGetInt32(SPI_getbinval(tuple, desc, 6, &isnull));
+	event->leased = DatumGetBool(SPI_getbinval(tuple, desc, 7, &isnull));
 }
 
 /*
@@ -98,7 +103,7 @@ goes_pending_due(const GoesReactor *reactor, int part, int parts, int limit,
 	};
 	uint64		count;
 
-	count = run_as_owner(&plan, "SELECT position, aggregate_type, aggregate_id, aggregate_version, blocks, attempts"
+	count = run_as_owner(&plan, "SELECT " PENDING_COLUMNS
 						 " FROM goes.pending WHERE reactor OPERATOR(pg_catalog.=) $1"
 						 " AND due_at OPERATOR(pg_catalog.<=) $2 AND " OF_PART("$3", "$4")
 						 " ORDER BY position LIMIT $5",
@@ -106,6 +111,34 @@ goes_pending_due(const GoesReactor *reactor, int part, int parts, int limit,
 	*due = palloc(Max(1, count) * sizeof(GoesPending));
 	for (uint64 row = 0; row < count; row++)
 		take_pending(row, &(*due)[row]);
+	return count;
+}
+
+/*
+ * goes_pending_leased
+ *		Those of the events at these positions that a program has fetched; returns
+ *		how many.
+ */
+int
+goes_pending_leased(const GoesReactor *reactor, ArrayType *positions,
+					GoesPending **leased)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid argtypes[] = {UUIDOID, INT8ARRAYOID};
+	Datum		args[] = {
+		UUIDPGetDatum(&reactor->id),
+		PointerGetDatum(positions)
+	};
+	uint64		count;
+
+	count = run_as_owner(&plan, "SELECT " PENDING_COLUMNS
+						 " FROM goes.pending WHERE reactor OPERATOR(pg_catalog.=) $1"
+						 " AND position OPERATOR(pg_catalog.=) ANY ($2) AND leased"
+						 " ORDER BY position",
+						 goes_lengthof(argtypes), argtypes, args, NULL);
+	*leased = palloc(Max(1, count) * sizeof(GoesPending));
+	for (uint64 row = 0; row < count; row++)
+		take_pending(row, &(*leased)[row]);
 	return count;
 }
 
@@ -152,7 +185,7 @@ goes_pending_blocked(const GoesReactor *reactor, const GoesFound *found, int nfo
 	args[0] = UUIDPGetDatum(&reactor->id);
 	args[1] = PointerGetDatum(construct_array(ids, nfound, UUIDOID, UUID_LEN,
 											  false, TYPALIGN_CHAR));
-	count = run_as_owner(&plan, "SELECT position, aggregate_type, aggregate_id, aggregate_version, blocks, attempts"
+	count = run_as_owner(&plan, "SELECT " PENDING_COLUMNS
 						 " FROM goes.pending WHERE reactor OPERATOR(pg_catalog.=) $1 AND blocks"
 						 " AND aggregate_id OPERATOR(pg_catalog.=) ANY ($2)",
 						 goes_lengthof(argtypes), argtypes, args, NULL);
@@ -386,7 +419,7 @@ goes_pending_skip(const GoesReactor *reactor, int64 position, GoesPending *event
 		Int64GetDatum(position)
 	};
 
-	if (goes_registry_execute("SELECT position, aggregate_type, aggregate_id, aggregate_version, blocks, attempts"
+	if (goes_registry_execute("SELECT " PENDING_COLUMNS
 							  " FROM goes.pending WHERE reactor OPERATOR(pg_catalog.=) $1"
 							  " AND position OPERATOR(pg_catalog.=) $2",
 							  goes_lengthof(argtypes), argtypes, args, NULL) == 0)

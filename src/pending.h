@@ -12,6 +12,7 @@
 
 #include "reactor.h"
 #include "source.h"
+#include "utils/array.h"
 
 /* A row of goes.pending */
 typedef struct GoesPending
@@ -22,6 +23,7 @@ typedef struct GoesPending
 	int64		aggregate_version;
 	bool		blocks;			/* later events of the aggregate wait */
 	int			attempts;		/* that failed */
+	bool		leased;			/* a program has fetched it */
 } GoesPending;
 
 /* What went wrong */
@@ -42,6 +44,8 @@ typedef enum GoesFate
 extern GoesPending goes_pending_of(const GoesFound *found, bool blocks);
 extern int	goes_pending_due(const GoesReactor *reactor, int part, int parts,
 							 int limit, GoesPending **due);
+extern int	goes_pending_leased(const GoesReactor *reactor,
+								ArrayType *positions, GoesPending **leased);
 extern TimestampTz goes_pending_next_due(const GoesReactor *reactor, int part,
 										 int parts);
 extern List *goes_pending_blocked(const GoesReactor *reactor,

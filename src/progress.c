@@ -164,6 +164,25 @@ goes_progress_try_lock(const pg_uuid_t *reactor, int part,
 	return true;
 }
 
+/* goes_progress_wait_lock: the same, waiting for whoever has it locked. */
+bool
+goes_progress_wait_lock(const pg_uuid_t *reactor, int part,
+						GoesProgress *progress)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid argtypes[] = {UUIDOID, INT4OID};
+	Datum		args[] = {UUIDPGetDatum(reactor), Int32GetDatum(part)};
+
+	if (run_as_owner(&plan, "SELECT " PROGRESS_COLUMNS " FROM goes.progress"
+					 " WHERE reactor OPERATOR(pg_catalog.=) $1"
+					 " AND part OPERATOR(pg_catalog.=) $2"
+					 " FOR NO KEY UPDATE",
+					 goes_lengthof(argtypes), argtypes, args, NULL) == 0)
+		return false;
+	take_progress(progress);
+	return true;
+}
+
 /* goes_progress_advance: note what was done; the caller has it locked. */
 void
 goes_progress_advance(const pg_uuid_t *reactor, int part,

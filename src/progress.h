@@ -44,6 +44,8 @@ extern bool goes_progress_read(const pg_uuid_t *reactor, int part,
 							   GoesProgress *progress);
 extern bool goes_progress_try_lock(const pg_uuid_t *reactor, int part,
 								   GoesProgress *progress);
+extern bool goes_progress_wait_lock(const pg_uuid_t *reactor, int part,
+									GoesProgress *progress);
 extern void goes_progress_advance(const pg_uuid_t *reactor, int part,
 								  const GoesAdvance *advance);
 extern void goes_progress_set_barrier(const pg_uuid_t *reactor, int parts);

@@ -32,6 +32,7 @@ static shmem_startup_hook_type next_shmem_startup = NULL;
 /* What is to be told when this transaction has committed */
 static bool workers_changed = false;
 static bool launch = false;
+static bool progressed = false;
 
 /* ---------------------------------------------------------------------------
  * The memory
@@ -254,6 +255,13 @@ goes_workers_changed(void)
 	workers_changed = true;
 }
 
+/* goes_progressed_at_commit: goes_progressed, when this transaction has ended. */
+void
+goes_progressed_at_commit(void)
+{
+	progressed = true;
+}
+
 /* goes_launch_at_commit: this database has goes, once the transaction commits. */
 void
 goes_launch_at_commit(void)
@@ -270,7 +278,7 @@ transaction_ended(ResourceReleasePhase phase, bool is_commit, bool is_top_level,
 				  void *arg)
 {
 	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level ||
-		!(workers_changed || launch))
+		!(workers_changed || launch || progressed))
 		return;
 	/* A rollback also ends the wait of a runner for what was locked */
 	if (workers_changed && goes_preloaded())
@@ -281,8 +289,11 @@ transaction_ended(ResourceReleasePhase phase, bool is_commit, bool is_top_level,
 	}
 	if (is_commit && launch && goes_preloaded())
 		goes_tell_launcher(MyDatabaseId, false);
+	if (progressed && goes_preloaded())
+		goes_progressed();
 	workers_changed = false;
 	launch = false;
+	progressed = false;
 }
 
 /* goes_shared_init: to be called once in a process, from _PG_init. */

@@ -115,6 +115,7 @@ extern void goes_tell_launcher(Oid database, bool absent);
 extern GoesWorker *goes_find_dispatcher(Oid database);
 extern void goes_progressed(void);
 
+extern void goes_progressed_at_commit(void);
 extern void goes_workers_changed(void);
 extern void goes_launch_at_commit(void);
 

@@ -26,6 +26,7 @@
 
 /* Whoever waits looks again after that long, in ms, should nobody wake it */
 #define LOOK_INTERVAL 500
+#define HEARTBEAT 60000
 
 /* What is waited for */
 typedef struct Target
@@ -37,11 +38,14 @@ typedef struct Target
 /*
  * goes_wait_progress
  *		Wait until something has moved on in a database: a horizon was stored, or
- *		a reactor has committed.  is_done is asked before each sleep.  timeout in
- *		milliseconds, -1: without limit.  Returns whether it is done.
+ *		a reactor has committed.  is_done is asked before each sleep; it may set
+ *		look_at to when it wants to be asked again, should nothing happen (NULL:
+ *		soon).  timeout in milliseconds, -1: without limit.  Returns whether it is
+ *		done.
  */
 bool
-goes_wait_progress(bool (*is_done) (void *arg), void *arg, int64 timeout)
+goes_wait_progress(bool (*is_done) (void *arg), void *arg, int64 timeout,
+				   const TimestampTz *look_at)
 {
 	TimestampTz end = timeout < 0 ? DT_NOEND :
 		GetCurrentTimestamp() + timeout * 1000;
@@ -54,13 +58,14 @@ goes_wait_progress(bool (*is_done) (void *arg), void *arg, int64 timeout)
 		while (!(done = is_done(arg)))
 		{
 			TimestampTz now = GetCurrentTimestamp();
+			long		sleep = look_at == NULL ? LOOK_INTERVAL :
+				Min(HEARTBEAT, TimestampDifferenceMilliseconds(now, *look_at));
 
 			if (now >= end)
 				break;
+			sleep = Min(sleep, TimestampDifferenceMilliseconds(now, end));
 			(void) ConditionVariableTimedSleep(&goes_shared->progressed,
-											   Min(LOOK_INTERVAL,
-												   TimestampDifferenceMilliseconds(now, end)),
-											   PG_WAIT_EXTENSION);
+											   Max(1, sleep), PG_WAIT_EXTENSION);
 		}
 		ConditionVariableCancelSleep();
 	}
@@ -170,7 +175,7 @@ goes_wait(PG_FUNCTION_ARGS)
 					 errdetail("It has done its work when the command returns.")));
 	}
 	target.up_to = PG_ARGISNULL(1) ? goes_position_committed() : PG_GETARG_INT64(1);
-	passed = goes_wait_progress(have_passed, &target, timeout);
+	passed = goes_wait_progress(have_passed, &target, timeout, NULL);
 	SPI_finish();
 	PG_RETURN_BOOL(passed);
 }

@@ -10,7 +10,9 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
+
 extern bool goes_wait_progress(bool (*is_done) (void *arg), void *arg,
-							   int64 timeout);
+							   int64 timeout, const TimestampTz *look_at);
 
 #endif							/* GOES_WAIT_H */

@@ -1,0 +1,612 @@
+/*-------------------------------------------------------------------------
+ *
+ * outside.c
+ *	  Outside reactors: programs fetch events and settle them.
+ *
+ * A fetched event becomes a row of goes.pending, leased until its program must
+ * have settled it; later events of its aggregate wait behind it, as they do
+ * behind one that failed.  A lease that runs out counts as a failed attempt and
+ * hands the event on.  A lease belongs to the event, not to a session, so it
+ * does not matter through which connection a program settles.
+ *
+ * The progress is locked while a fetch looks for events, so before it locks, it
+ * makes sure that there is something: it never waits with the lock.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "event.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "horizon.h"
+#include "interval.h"
+#include "miscadmin.h"
+#include "model.h"
+#include "pending.h"
+#include "progress.h"
+#include "reactor.h"
+#include "registry.h"
+#include "relation.h"
+#include "role.h"
+#include "scrub.h"
+#include "shared.h"
+#include "source.h"
+#include "transient.h"
+#include "upcaster.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "uuid.h"
+#include "wait.h"
+
+/* Events read at a time while those of blocked aggregates are passed over */
+#define CHUNK 1000
+
+#define GREATEST_FETCH 100000
+
+/* For how long, in ms, a fetch tries to lock what another one has locked */
+#define LOCK_PATIENCE 1000
+
+/* A fetch that is going on */
+typedef struct Fetch
+{
+	MemoryContext context;
+	GoesReactor *reactor;
+	GoesSources *sources;
+	GoesProgress progress;
+	GoesAdvance advance;
+	int			max_events;
+	TimestampTz look_at;		/* when a pending event is due */
+	TimestampTz lease_end;
+	int			nevents;
+	Tuplestorestate *result;
+	TupleDesc	desc;
+} Fetch;
+
+/* ---------------------------------------------------------------------------
+ * The reactor
+ * ---------------------------------------------------------------------------
+ */
+
+/* The outside reactor that the first argument names, if the user may manage it. */
+static GoesReactor *
+outside_arg(FunctionCallInfo fcinfo)
+{
+	GoesReactor *reactor = goes_reactor_find(goes_text_arg(fcinfo, 0, "reactor"));
+
+	if (reactor->mode != GOES_OUTSIDE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("reactor \"%s\" is not an outside reactor", reactor->name)));
+	goes_reactor_check_may_manage(reactor);
+	return reactor;
+}
+
+/*
+ * What the reactor reads from: kept for the next fetch of this session, since
+ * preparing the statements costs more than running them.
+ */
+static GoesSources *
+sources_of(const GoesReactor *reactor)
+{
+	static GoesSources *kept = NULL;
+	static GoesReactor *of = NULL;
+	static MemoryContext context = NULL;
+	static uint64 generation = 0;
+	MemoryContext oldcontext;
+
+	if (kept != NULL && generation == goes_registry_generation() &&
+		goes_uuid_equal(&of->id, &reactor->id))
+		return kept;
+	goes_sources_free(kept);
+	kept = NULL;
+	if (context == NULL)
+		context = AllocSetContextCreate(CacheMemoryContext, "goes outside reactor",
+										ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(context);
+	generation = goes_registry_generation();
+	oldcontext = MemoryContextSwitchTo(context);
+	of = goes_reactor_copy(reactor);
+	MemoryContextSwitchTo(oldcontext);
+	kept = goes_sources_create(context, of, goes_reactor_owner(reactor), 0, 1);
+	return kept;
+}
+
+/*
+ * Up to where events may be read.  A transaction that keeps its snapshot goes
+ * by the stored horizon under it: the live one may cover what it does not see.
+ */
+static int64
+visible_horizon(void)
+{
+	return IsolationUsesXactSnapshot() ?
+		goes_horizon_persisted(GetActiveSnapshot()) : goes_horizon_live();
+}
+
+/* ---------------------------------------------------------------------------
+ * Is there something?
+ * ---------------------------------------------------------------------------
+ */
+
+static bool
+is_blocked(List *blocked, const GoesFound *found)
+{
+	ListCell   *cell;
+
+	foreach(cell, blocked)
+	{
+		const GoesPending *event = lfirst(cell);
+
+		if (goes_uuid_equal(&event->aggregate_id, &found->aggregate_id) &&
+			strcmp(event->aggregate_type, found->source->type) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Is there a new event whose aggregate is free? */
+static bool
+has_new(const Fetch *fetch, const GoesProgress *progress)
+{
+	GoesRange	range = {
+		.after = progress->checkpoint,
+		.up_to = visible_horizon(),
+		.imported_to = progress->imported_to
+	};
+	int			nfound = 1;
+
+	while (range.after < range.up_to && nfound > 0)
+	{
+		GoesFound  *found;
+		List	   *blocked;
+
+		CHECK_FOR_INTERRUPTS();
+		nfound = goes_sources_read(fetch->sources, &range, CHUNK, &found);
+		blocked = goes_pending_blocked(fetch->reactor, found, nfound);
+		for (int i = 0; i < nfound; i++)
+		{
+			if (!is_blocked(blocked, &found[i]))
+				return true;
+			range.after = found[i].position;
+		}
+	}
+	return false;
+}
+
+static bool
+is_paused(const GoesReactor *reactor)
+{
+	const GoesReactor *now = goes_reactor_read(reactor->name);
+
+	return now == NULL || !now->active || now->paused;
+}
+
+static bool
+has_something(void *arg)
+{
+	Fetch	   *fetch = arg;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "goes look",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext oldcontext = MemoryContextSwitchTo(context);
+	GoesProgress progress;
+	bool		something = false;
+
+	SPI_connect();
+	fetch->look_at = DT_NOEND;
+	if (!is_paused(fetch->reactor) &&
+		goes_progress_read(&fetch->reactor->id, 0, &progress))
+	{
+		fetch->look_at = goes_pending_next_due(fetch->reactor, 0, 1);
+		something = fetch->look_at <= GetCurrentTimestamp() ||
+			has_new(fetch, &progress);
+	}
+	SPI_finish();
+	MemoryContextSwitchTo(oldcontext);
+	MemoryContextDelete(context);
+	return something;
+}
+
+/* ---------------------------------------------------------------------------
+ * Fetch
+ * ---------------------------------------------------------------------------
+ */
+
+/* The event as it is given to the program; upcasters are its owner's functions. */
+static Datum
+event_datum(const GoesFound *found)
+{
+	GoesEvent  *event = goes_found_event(found);
+	GoesRole	before;
+	const GoesEvent *seen;
+
+	event->transient = goes_transient_find(event->position);
+	before = goes_become(goes_relation_owner(found->source->events));
+	seen = goes_upcast(goes_get_aggregate_type(found->source->type), event);
+	goes_unbecome(before);
+	return goes_event_to_datum(seen, true);
+}
+
+/* The same; false, and what went wrong, if an upcaster raises an error. */
+static bool
+try_event_datum(const GoesFound *found, Datum *datum, GoesFailure *failure)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool ok = true;
+
+	if (goes_get_aggregate_type(found->source->type)->nupcasters == 0)
+	{
+		*datum = event_datum(found);
+		return true;
+	}
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		*datum = event_datum(found);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		failure->sqlerrcode = error->sqlerrcode;
+		failure->message = error->message ? error->message : "";
+		ok = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return ok;
+}
+
+static void
+give_event(Fetch *fetch, Datum datum)
+{
+	HeapTupleHeader header = DatumGetHeapTupleHeader(datum);
+	HeapTupleData tuple;
+
+	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
+	ItemPointerSetInvalid(&tuple.t_self);
+	tuple.t_tableOid = InvalidOid;
+	tuple.t_data = header;
+	tuplestore_puttuple(fetch->result, &tuple);
+	fetch->nevents++;
+}
+
+static void
+note_failure(Fetch *fetch, const GoesFailure *failure)
+{
+	fetch->advance.failed++;
+	fetch->advance.error = failure->message;
+}
+
+/* Hand a pending event out under a lease, or note that this has failed. */
+static GoesFate
+lease(Fetch *fetch, const GoesPending *event, const GoesFound *found)
+{
+	GoesFailure failure;
+	Datum		datum;
+
+	if (try_event_datum(found, &datum, &failure))
+	{
+		goes_pending_put(fetch->reactor, event, fetch->lease_end, true, NULL);
+		give_event(fetch, datum);
+		return GOES_FATE_RETRY;
+	}
+	note_failure(fetch, &failure);
+	return goes_pending_fail(fetch->reactor, event, &failure);
+}
+
+/* A pending event is settled or given up: its aggregate's next one is due. */
+static void
+settle_pending(const GoesReactor *reactor, GoesSources *sources,
+			   const GoesPending *event, const GoesProgress *progress)
+{
+	GoesRange	range = {
+		.up_to = progress->checkpoint,
+		.imported_to = progress->imported_to
+	};
+
+	goes_pending_done(reactor, event);
+	goes_pending_advance(reactor, sources, event, &range);
+}
+
+/* A lease that has run out is a failed attempt; true: the event is given up. */
+static bool
+lease_has_run_out(Fetch *fetch, GoesPending *event)
+{
+	GoesFailure failure = {
+		.sqlerrcode = ERRCODE_QUERY_CANCELED,
+		.message = "the lease ran out"
+	};
+
+	if (!event->leased)
+		return false;
+	note_failure(fetch, &failure);
+	if (event->attempts + 1 >= fetch->reactor->max_attempts)
+	{
+		if (goes_pending_fail(fetch->reactor, event, &failure) == GOES_FATE_DEAD)
+			settle_pending(fetch->reactor, fetch->sources, event, &fetch->progress);
+		return true;
+	}
+	event->attempts++;
+	return false;
+}
+
+/* Events whose next attempt is due, and those whose lease has run out. */
+static void
+fetch_due(Fetch *fetch)
+{
+	GoesPending *due;
+	int			count = goes_pending_due(fetch->reactor, 0, 1,
+										 fetch->max_events, &due);
+
+	for (int i = 0; i < count && fetch->nevents < fetch->max_events; i++)
+	{
+		GoesFound  *found;
+
+		if (lease_has_run_out(fetch, &due[i]))
+			continue;
+		found = goes_sources_read_one(fetch->sources, due[i].aggregate_type,
+									  due[i].position);
+		fetch->advance.retried += due[i].attempts > 0;
+		if (found == NULL || lease(fetch, &due[i], found) == GOES_FATE_DEAD)
+			settle_pending(fetch->reactor, fetch->sources, &due[i], &fetch->progress);
+	}
+}
+
+/* Hand out new events of what was found; returns the checkpoint after it. */
+static int64
+fetch_found(Fetch *fetch, const GoesFound *found, int nfound)
+{
+	List	   *blocked = goes_pending_blocked(fetch->reactor, found, nfound);
+	int64		checkpoint = fetch->advance.checkpoint;
+
+	for (int i = 0; i < nfound && fetch->nevents < fetch->max_events; i++)
+	{
+		checkpoint = found[i].position;
+		if (!is_blocked(blocked, &found[i]))
+		{
+			GoesPending *event = palloc(sizeof(GoesPending));
+
+			*event = goes_pending_of(&found[i], true);
+			if (lease(fetch, event, &found[i]) != GOES_FATE_DEAD)
+				blocked = lappend(blocked, event);
+		}
+	}
+	return checkpoint;
+}
+
+static void
+fetch_new(Fetch *fetch)
+{
+	GoesRange	range = {
+		.up_to = visible_horizon(),
+		.imported_to = fetch->progress.imported_to
+	};
+
+	while (fetch->nevents < fetch->max_events &&
+		   fetch->advance.checkpoint < range.up_to)
+	{
+		int			limit = Min(CHUNK, Max(fetch->max_events - fetch->nevents, 10));
+		GoesFound  *found;
+		int			nfound;
+
+		CHECK_FOR_INTERRUPTS();
+		range.after = fetch->advance.checkpoint;
+		nfound = goes_sources_read(fetch->sources, &range, limit, &found);
+		fetch->advance.checkpoint = fetch_found(fetch, found, nfound);
+		if (nfound < limit && fetch->nevents < fetch->max_events)
+			fetch->advance.checkpoint = range.up_to;
+	}
+}
+
+/* Lock the progress; false: another fetch has it, and does not end. */
+static bool
+lock_progress(Fetch *fetch)
+{
+	TimestampTz end = GetCurrentTimestamp() + LOCK_PATIENCE * INT64CONST(1000);
+
+	while (!goes_progress_try_lock(&fetch->reactor->id, 0, &fetch->progress))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (GetCurrentTimestamp() >= end)
+			return false;
+		pg_usleep(1000);
+	}
+	return true;
+}
+
+static void
+fetch_events(Fetch *fetch)
+{
+	SPI_connect();
+	if (lock_progress(fetch) && !is_paused(fetch->reactor))
+	{
+		fetch->advance.checkpoint = fetch->progress.checkpoint;
+		fetch_due(fetch);
+		fetch_new(fetch);
+		goes_progress_advance(&fetch->reactor->id, 0, &fetch->advance);
+	}
+	SPI_finish();
+}
+
+/* The result set, which must not reach the disk: it has transient data. */
+static void
+begin_result(Fetch *fetch, FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext oldcontext;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	oldcontext = MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
+	tuplestore_end(result->setResult);
+	result->setResult = tuplestore_begin_heap(true, false, MAX_KILOBYTES);
+	MemoryContextSwitchTo(oldcontext);
+	fetch->result = result->setResult;
+}
+
+static int64
+positive_interval_arg(FunctionCallInfo fcinfo, int n, const char *name, int64 least)
+{
+	int64		ms;
+
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" must not be null", name)));
+	ms = goes_interval_ms(PG_GETARG_INTERVAL_P(n));
+	if (ms < least)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 least > 0 ? errmsg("%s must be at least 1 ms", name) :
+				 errmsg("%s must not be negative", name)));
+	return ms;
+}
+
+static int
+max_events_arg(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(1) || PG_GETARG_INT32(1) < 1 || PG_GETARG_INT32(1) > GREATEST_FETCH)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_events must be between 1 and %d", GREATEST_FETCH)));
+	return PG_GETARG_INT32(1);
+}
+
+static void
+check_active(const GoesReactor *reactor)
+{
+	if (!reactor->active)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("reactor \"%s\" is off", reactor->name),
+				 errhint("Call goes_on to let it go on.")));
+}
+
+PG_FUNCTION_INFO_V1(goes_fetch);
+
+/*
+ * goes_fetch(reactor text, max_events integer, lease interval, wait interval) RETURNS SETOF goes_event
+ *		The next events of an outside reactor, at most one of an aggregate, which
+ *		are this program's until it settles them or the lease ends; with their
+ *		transient data.  Waits up to that long for the first one; none comes to a
+ *		reactor that is paused.  The lease begins when the transaction commits.
+ *		Errors: OG008, 42501, 42809 (not outside), 55000 (off; no preload), 22004
+ *		and 22023 for arguments.
+ */
+Datum
+goes_fetch(PG_FUNCTION_ARGS)
+{
+	Fetch		fetch = {0};
+	int64		lease;
+	int64		wait;
+
+	goes_require_preload();
+	fetch.max_events = max_events_arg(fcinfo);
+	lease = positive_interval_arg(fcinfo, 2, "lease", 1);
+	wait = positive_interval_arg(fcinfo, 3, "wait", 0);
+	begin_result(&fetch, fcinfo);
+	SPI_connect();
+	fetch.reactor = outside_arg(fcinfo);
+	check_active(fetch.reactor);
+	fetch.sources = sources_of(fetch.reactor);
+	if (IsolationUsesXactSnapshot())
+		wait = 0;
+	if (goes_wait_progress(has_something, &fetch, wait, &fetch.look_at))
+	{
+		fetch.lease_end = GetCurrentTimestamp() + lease * 1000;
+		fetch_events(&fetch);
+	}
+	SPI_finish();
+	return (Datum) 0;
+}
+
+/* ---------------------------------------------------------------------------
+ * Settle
+ * ---------------------------------------------------------------------------
+ */
+
+/* The program reports that its attempt has failed. */
+static void
+fail_leased(const GoesReactor *reactor, GoesSources *sources,
+			const GoesPending *event, const char *error,
+			const GoesProgress *progress, GoesAdvance *advance)
+{
+	GoesFailure failure = {
+		.sqlerrcode = ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
+		.message = goes_scrub(error, goes_transient_find(event->position))
+	};
+
+	advance->failed++;
+	advance->error = failure.message;
+	if (goes_pending_fail(reactor, event, &failure) == GOES_FATE_DEAD)
+		settle_pending(reactor, sources, event, progress);
+}
+
+PG_FUNCTION_INFO_V1(goes_settle);
+
+/*
+ * goes_settle(reactor text, positions bigint[], error text) RETURNS bigint
+ *		Settle events that were fetched: done (error NULL), or failed, upon which
+ *		they come again after a pause, as for an async reactor.  Returns how many
+ *		were settled: not those that are settled already, or were never fetched.
+ *		A lease that has run out, but was not handed on, counts still.  Errors:
+ *		OG008, 42501, 42809, 22004; 55000 without the preload.
+ */
+Datum
+goes_settle(PG_FUNCTION_ARGS)
+{
+	GoesReactor *reactor;
+	GoesSources *sources;
+	GoesProgress progress;
+	GoesAdvance advance = {0};
+	GoesPending *leased;
+	char	   *error;
+	int			count;
+
+	goes_require_preload();
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" must not be null", "positions")));
+	error = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
+	SPI_connect();
+	reactor = outside_arg(fcinfo);
+	sources = sources_of(reactor);
+	if (!goes_progress_wait_lock(&reactor->id, 0, &progress))
+	{
+		SPI_finish();
+		PG_RETURN_INT64(0);
+	}
+	advance.checkpoint = progress.checkpoint;
+	count = goes_pending_leased(reactor, PG_GETARG_ARRAYTYPE_P(1), &leased);
+	for (int i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (error != NULL)
+		{
+			fail_leased(reactor, sources, &leased[i], error, &progress, &advance);
+			continue;
+		}
+		advance.processed++;
+		settle_pending(reactor, sources, &leased[i], &progress);
+		goes_transient_settle_at_commit(leased[i].position, &reactor->id);
+	}
+	if (count > 0)
+		goes_progress_advance(&reactor->id, 0, &advance);
+	SPI_finish();
+	goes_progressed_at_commit();
+	PG_RETURN_INT64(count);
+}
