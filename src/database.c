@@ -24,6 +24,7 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "compat.h"
@@ -87,8 +88,10 @@ hold(Oid database)
 	{
 		GoesWorker *worker = goes_worker_entry(i);
 
-		if (is_worker_of(worker, database) && worker->pid != 0)
-			kill(worker->pid, SIGTERM);
+		if (!is_worker_of(worker, database) || worker->pid == 0)
+			continue;
+		worker->leave = true;
+		kill(worker->pid, SIGTERM);
 	}
 	LWLockRelease(goes_shared->lock);
 }
@@ -282,7 +285,8 @@ process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
 }
 
 /*
- * DROP DATABASE gets here when it has checked the user's rights, and before it
+ * DROP EXTENSION lets the workers look whether it was theirs.  DROP DATABASE
+ * gets here when it has checked the user's rights, and before it
  * looks who is connected.  A database that is new or altered may be one where
  * the launcher has something to do.
  */
@@ -292,6 +296,8 @@ object_access(ObjectAccessType access, Oid class, Oid object, int subobject,
 {
 	if (next_object_access != NULL)
 		next_object_access(access, class, object, subobject, arg);
+	if (class == ExtensionRelationId && access == OAT_DROP)
+		goes_workers_changed();
 	if (class != DatabaseRelationId)
 		return;
 	if (access == OAT_DROP && object != MyDatabaseId)

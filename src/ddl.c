@@ -27,6 +27,7 @@
 #include "reactor.h"
 #include "registry.h"
 #include "relation.h"
+#include "shared.h"
 #include "upcaster.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -596,6 +597,9 @@ goes_ddl_command_end(PG_FUNCTION_ARGS)
 	const Node *parsetree = event_trigger_parsetree(fcinfo);
 
 	SPI_connect();
+	/* Who owns a function may have a runner */
+	if (IsA(parsetree, AlterOwnerStmt))
+		goes_workers_changed();
 	if (may_rename(parsetree))
 		follow_renames(recall(parsetree));
 	check_altered_tables(parsetree);

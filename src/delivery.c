@@ -71,6 +71,7 @@ typedef struct Batch
 	int64		last;			/* position of the last event that was handed over */
 	bool		last_was_pending;
 	int			count;
+	bool		ended;			/* commit now */
 	bool		advanced;		/* advance is stored */
 	bool		committing;
 } Batch;
@@ -231,6 +232,14 @@ hand_over(Batch *batch, const GoesFound *found, GoesFailure *failure)
 
 	batch->last = found->position;
 	batch->count++;
+	if (goes_take_casualty(&batch->task->reactor.id, found->position))
+	{
+		failure->sqlerrcode = ERRCODE_ADMIN_SHUTDOWN;
+		failure->message = "the runner ended while the reactor ran";
+		/* What follows may end this one too */
+		batch->ended = true;
+		return false;
+	}
 	tell_what_runs(batch->task, found->position);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
@@ -290,7 +299,7 @@ is_full(const Batch *batch)
 	/* What a reactor appended holds the horizon back */
 	if (batch->count == 0)
 		return false;
-	return goes_position_is_taken() ||
+	return batch->ended || goes_position_is_taken() ||
 		batch->count >= task->reactor.batch_size ||
 		batch->last <= task->alone_to ||
 		TimestampDifferenceExceeds(batch->started, GetCurrentTimestamp(), BATCH_TIME);
@@ -584,10 +593,13 @@ deliver_batch(Batch *batch)
 	situation = look_around(task);
 	if (!situation.runs || goes_reactor_owner(&task->reactor) != task->owner)
 		return GOES_DELIVERED_CHANGED;
-	if (due)
+	/* In turn, so that neither failures nor new events can keep the others away */
+	if (due && (nfound == 0 || !task->retried))
 		retry_due(batch);
-	deliver_found(batch, &situation, found, nfound,
-				  nfound < limit ? range.up_to : 0);
+	else
+		deliver_found(batch, &situation, found, nfound,
+					  nfound < limit ? range.up_to : 0);
+	task->retried = due && !task->retried;
 	store_progress(batch);
 	return GOES_DELIVERED_SOME;
 }

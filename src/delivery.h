@@ -28,6 +28,7 @@ typedef struct GoesTask
 	TimestampTz next_due;		/* when an event that failed may be tried again */
 	int64		alone_to;		/* up to here a transaction for each event, since
 								 * one for many could not commit */
+	bool		retried;		/* the last batch was of those */
 	TimestampTz not_before;		/* after an error of our own */
 	GoesFunction *function;
 	GoesSources *sources;

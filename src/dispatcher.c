@@ -60,18 +60,23 @@ int			goes_max_runners = 4;
 /* While something is missing it looks again after that long, in ms */
 #define CLOSED_INTERVAL 500
 
-/* While some owner has too few runners it looks again after that long, in ms */
-#define BUSY_INTERVAL 20
-
 /* Runners that have worked for that long, in ms, could do with help */
 #define BUSY_TIME 50
+
+/* An owner that could not have a runner may have one after that long, in ms */
+#define BLOCKED_INTERVAL 1000
+#define NO_SLOT_INTERVAL 1000
 
 /* A runner that has worked for that long, in ms, may have to make room */
 #define FAIR_TIME 1000
 
-/* After a runner could not start: that long, in ms, doubled up to a limit */
+/* After a runner could not connect: that long, in ms, doubled up to a limit */
 #define FIRST_PAUSE 1000
 #define LONGEST_PAUSE 60000
+
+/* The same after one that could ended at once */
+#define FIRST_SHORT_PAUSE 100
+#define LONGEST_SHORT_PAUSE 1000
 
 /* An owner of async reactors */
 typedef struct Owner
@@ -294,7 +299,7 @@ start_runner(Owner *owner)
 		pfree(owner->handle);
 	owner->handle = NULL;
 	owner->ordered = goes_worker_order(GOES_RUNNER, MyDatabaseId, owner->role,
-									   &owner->handle);
+									   &owner->serial, &owner->handle);
 	MemoryContextSwitchTo(oldcontext);
 	if (owner->ordered == NULL)
 	{
@@ -302,10 +307,21 @@ start_runner(Owner *owner)
 		warn_no_slot();
 		return false;
 	}
-	owner->serial = owner->ordered->serial;
 	owner->ordered_at = GetCurrentTimestamp();
 	told_no_slot = false;
 	return true;
+}
+
+/* How long the owner has to wait after that many failures, in milliseconds. */
+static int64
+pause_after(int failures, bool connected)
+{
+	int64		pause = connected ? FIRST_SHORT_PAUSE : FIRST_PAUSE;
+	int64		longest = connected ? LONGEST_SHORT_PAUSE : LONGEST_PAUSE;
+
+	for (int i = 1; i < failures && pause < longest; i++)
+		pause *= 2;
+	return Min(pause, longest);
 }
 
 /*
@@ -315,11 +331,10 @@ start_runner(Owner *owner)
 static void
 check_start(Owner *owner)
 {
+	TimestampTz now = GetCurrentTimestamp();
+	bool		late = TimestampDifferenceExceeds(owner->ordered_at, now, FIRST_PAUSE);
+	bool		connected;
 	pid_t		pid;
-	int64		pause;
-
-	bool		late = TimestampDifferenceExceeds(owner->ordered_at,
-												  GetCurrentTimestamp(), FIRST_PAUSE);
 
 	if (owner->handle == NULL)
 		return;
@@ -329,16 +344,14 @@ check_start(Owner *owner)
 	if (owner->ordered->in_use && owner->ordered->serial == owner->serial &&
 		GetBackgroundWorkerPid(owner->handle, &pid) != BGWH_STOPPED)
 		return;
+	connected = owner->ordered->serial == owner->serial && owner->ordered->connected;
 	pfree(owner->handle);
 	owner->handle = NULL;
 	goes_worker_give_up(owner->ordered, owner->serial);
 	if (late)
 		return;
-	pause = FIRST_PAUSE;
-	for (int i = 0; i < owner->failures && pause < LONGEST_PAUSE; i++)
-		pause *= 2;
 	owner->failures++;
-	owner->not_before = GetCurrentTimestamp() + Min(pause, LONGEST_PAUSE) * 1000;
+	owner->not_before = now + pause_after(owner->failures, connected) * 1000;
 }
 
 /* May the owner have a runner now? */
@@ -400,8 +413,11 @@ is_served(const Owner *owner, const Count *count, int64 horizon)
 		!TimestampDifferenceExceeds(owner->served_at, GetCurrentTimestamp(), HEARTBEAT);
 }
 
-/* Give the owner a runner if it needs one; false: it has to wait for room. */
-static bool
+/*
+ * Give the owner a runner if it needs one; returns in how many ms to look
+ * again.
+ */
+static long
 serve_owner(Owner *owner, int64 horizon)
 {
 	Count		count = count_runners(owner->role);
@@ -412,14 +428,20 @@ serve_owner(Owner *owner, int64 horizon)
 		owner->served_to = Max(owner->served_to, count.seen);
 		owner->served_at = GetCurrentTimestamp();
 	}
-	if (!needs_help(owner, &count) || is_served(owner, &count, horizon) ||
-		!may_have_runner(owner))
-		return true;
-	if (all.runners < goes_max_runners)
-		return start_runner(owner);
-	if (count.runners == 0)
-		make_room(owner);
-	return false;
+	if (is_served(owner, &count, horizon))
+		return HEARTBEAT;
+	/* Whether those that are there need help shows only after a while */
+	if (!needs_help(owner, &count))
+		return count.idle == 0 && count.runners < owner->ntasks ? BUSY_TIME : HEARTBEAT;
+	if (!may_have_runner(owner))
+		return BLOCKED_INTERVAL;
+	if (all.runners >= goes_max_runners)
+	{
+		if (count.runners == 0)
+			make_room(owner);
+		return BUSY_TIME;
+	}
+	return start_runner(owner) ? BUSY_TIME : NO_SLOT_INTERVAL;
 }
 
 /* Give all owners runners; returns in how many ms to look again. */
@@ -432,17 +454,8 @@ serve_owners(int64 horizon)
 
 	first++;
 	for (int i = 0; i < nowners; i++)
-	{
-		Owner	   *owner = list_nth(owners, (first + i) % nowners);
-		Count		count;
-
-		if (!serve_owner(owner, horizon))
-			again = Min(again, told_no_slot ? FIRST_PAUSE : BUSY_INTERVAL);
-		count = count_runners(owner->role);
-		/* Whether it needs help shows only after a while */
-		if (count.runners < owner->ntasks && count.idle == 0)
-			again = Min(again, BUSY_TIME);
-	}
+		again = Min(again, serve_owner(list_nth(owners, (first + i) % nowners),
+									   horizon));
 	return again;
 }
 
@@ -505,6 +518,20 @@ look_again(void)
 	load_owners();
 }
 
+/* The extension is gone; unless it has been created again. */
+static void
+tell_that_it_is_gone(void)
+{
+	bool		absent;
+
+	StartTransactionCommand();
+	absent = !OidIsValid(get_extension_oid("goes", true));
+	CommitTransactionCommand();
+	if (absent)
+		goes_transient_sweep(MyDatabaseId, InvalidOid);
+	goes_tell_launcher(MyDatabaseId, absent);
+}
+
 /* What is to be done now; returns in how many ms there may be more. */
 static long
 work(void)
@@ -514,8 +541,14 @@ work(void)
 
 	if (!goes_worker_begin())
 	{
-		goes_tell_launcher(MyDatabaseId, true);
+		tell_that_it_is_gone();
 		proc_exit(0);
+	}
+	/* The launcher need not wait for this one any more */
+	if (!goes_my_worker->connected)
+	{
+		goes_my_worker->connected = true;
+		goes_wake_launcher();
 	}
 	AcceptInvalidationMessages();
 	SPI_connect();

@@ -82,6 +82,7 @@ typedef struct Database
 	int			pause;			/* that was before its last dispatcher */
 
 	bool		staffed;
+	bool		proven;			/* its dispatcher has found goes */
 	pid_t		pid;			/* of its dispatcher, 0: only ordered */
 	TimestampTz since;			/* when it was ordered, then when it started */
 	BackgroundWorkerHandle *handle; /* of it; NULL: another launcher ordered it */
@@ -188,6 +189,7 @@ note_workers(const View *view, TimestampTz now)
 		if (database == NULL)
 			continue;
 		database->staffed = true;
+		database->proven = worker->connected;
 		database->pid = worker->pid;
 		database->since = worker->since;
 	}
@@ -301,7 +303,7 @@ look(TimestampTz now)
 static bool
 is_probe(const Database *database, TimestampTz now)
 {
-	return database->staffed &&
+	return database->staffed && !database->proven &&
 		(database->pid == 0 ||
 		 !TimestampDifferenceExceeds(database->since, now, PROBE_TIME));
 }
@@ -419,8 +421,9 @@ static bool
 order(Database *database, TimestampTz now)
 {
 	MemoryContext oldcontext = MemoryContextSwitchTo(handle_context);
+	uint32		serial;
 	GoesWorker *worker = goes_worker_order(GOES_DISPATCHER, database->oid,
-										   InvalidOid, &database->handle);
+										   InvalidOid, &serial, &database->handle);
 
 	MemoryContextSwitchTo(oldcontext);
 	if (worker == NULL)

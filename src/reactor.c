@@ -33,6 +33,7 @@
 #include "relation.h"
 #include "role.h"
 #include "shared.h"
+#include "transient.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -1404,7 +1405,10 @@ goes_off(PG_FUNCTION_ARGS)
 	if (reactor->mode == GOES_SYNC)
 		goes_reactor_detach(reactor);
 	else
+	{
 		goes_progress_lock(&reactor->id);
+		goes_transient_forget_at_commit(&reactor->id);
+	}
 	if (reactor->mode == GOES_SYNC || forget)
 		goes_reactor_delete(reactor->name);
 	else if (reactor->active)

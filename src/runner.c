@@ -38,6 +38,9 @@ extern PGDLLEXPORT void goes_runner_main(Datum arg);
 /* It looks around without a reason after that long, in ms */
 #define HEARTBEAT 60000
 
+/* It looks that often, in ms, whether all parts have come to a barrier */
+#define BARRIER_INTERVAL 50
+
 /* One that is not the only one of its owner ends when it was idle that long */
 #define SPARE_TIME 10000
 
@@ -240,9 +243,12 @@ time_to_sleep(void)
 	foreach(cell, tasks)
 	{
 		GoesTask   *task = lfirst(cell);
+		TimestampTz due = Max(task->next_due, task->not_before);
 
-		timeout = Min(timeout, TimestampDifferenceMilliseconds(now, Max(task->next_due,
-																		task->not_before)));
+		timeout = Min(timeout, TimestampDifferenceMilliseconds(now, due));
+		/* Other parts are about to come there */
+		if (task->progress.barrier != GOES_NO_BARRIER)
+			timeout = Min(timeout, BARRIER_INTERVAL);
 	}
 	return timeout;
 }
@@ -325,6 +331,7 @@ goes_runner_main(Datum arg)
 	BackgroundWorkerInitializeConnectionByOid(goes_my_worker->database,
 											  goes_my_worker->role,
 											  GOES_WORKER_CONNECT_FLAGS);
+	goes_my_worker->connected = true;
 	fix_settings();
 	task_context = AllocSetContextCreate(TopMemoryContext, "goes tasks",
 										 ALLOCSET_DEFAULT_SIZES);

@@ -60,6 +60,7 @@ typedef struct GoesWorker
 	TimestampTz since;			/* when it was ordered, then when it started */
 	uint32		serial;			/* tells the uses of this entry apart */
 	bool		leave;			/* it is asked to end, to make room */
+	bool		connected;		/* to its database; stays when it has ended */
 
 	pg_atomic_uint32 sleeping;	/* what may end its sleep must set its latch */
 	pg_atomic_uint32 asleep;	/* a dispatcher that also waits for NOTIFY goes */
@@ -83,6 +84,16 @@ typedef struct GoesNews
 
 #define GOES_MAX_NEWS 64
 
+/* An event in whose call a runner ended */
+typedef struct GoesCasualty
+{
+	Oid			database;
+	pg_uuid_t	reactor;
+	int64		position;
+} GoesCasualty;
+
+#define GOES_MAX_CASUALTIES 16
+
 typedef struct GoesShared
 {
 	LWLock	   *lock;
@@ -93,6 +104,8 @@ typedef struct GoesShared
 	int			nnews;
 	bool		news_lost;		/* there were more: look at all databases */
 	GoesNews	news[GOES_MAX_NEWS];
+	int			ncasualties;	/* the oldest makes room */
+	GoesCasualty casualties[GOES_MAX_CASUALTIES];
 	int			nslots;
 	int			nworkers;		/* entries of workers, which follow the slots */
 	GoesSlot	slots[FLEXIBLE_ARRAY_MEMBER] pg_attribute_aligned(PG_CACHE_LINE_SIZE);

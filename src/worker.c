@@ -30,9 +30,12 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "uuid.h"
 #include "worker.h"
 
 GoesWorker *goes_my_worker = NULL;
+
+static void handle_terminate(SIGNAL_ARGS);
 
 static const struct
 {
@@ -73,6 +76,7 @@ reserve(GoesWorkerKind kind, Oid database, Oid role)
 		worker->since = GetCurrentTimestamp();
 		worker->serial++;
 		worker->leave = false;
+		worker->connected = false;
 		worker->position = 0;
 		pg_atomic_write_u32(&worker->sleeping, 0);
 		pg_atomic_write_u32(&worker->asleep, 0);
@@ -123,11 +127,12 @@ describe(GoesWorkerKind kind, Oid database, Oid role)
 
 /*
  * goes_worker_order
- *		Order a worker for a database (and a role).  Returns its entry, and a
- *		handle; NULL if all background workers of the server are taken.
+ *		Order a worker for a database (and a role).  Returns its entry with the
+ *		serial number that it has now, and a handle; NULL if all background
+ *		workers of the server are taken.
  */
 GoesWorker *
-goes_worker_order(GoesWorkerKind kind, Oid database, Oid role,
+goes_worker_order(GoesWorkerKind kind, Oid database, Oid role, uint32 *serial,
 				  BackgroundWorkerHandle **handle)
 {
 	BackgroundWorker worker = describe(kind, database, role);
@@ -135,19 +140,16 @@ goes_worker_order(GoesWorkerKind kind, Oid database, Oid role,
 
 	LWLockAcquire(goes_shared->lock, LW_EXCLUSIVE);
 	entry = reserve(kind, database, role);
+	*serial = entry != NULL ? entry->serial : 0;
 	LWLockRelease(goes_shared->lock);
 	if (entry == NULL)
 		return NULL;
-	for (int i = 0; i < goes_shared->nworkers; i++)
-	{
-		if (goes_worker_entry(i) == entry)
-			worker.bgw_main_arg = Int32GetDatum(i);
-	}
-	memcpy(worker.bgw_extra, &entry->serial, sizeof(entry->serial));
+	worker.bgw_main_arg = Int32GetDatum((int32) (entry - goes_worker_entry(0)));
+	memcpy(worker.bgw_extra, serial, sizeof(*serial));
 	worker.bgw_notify_pid = MyProcPid;
 	if (RegisterDynamicBackgroundWorker(&worker, handle))
 		return entry;
-	goes_worker_give_up(entry, entry->serial);
+	goes_worker_give_up(entry, *serial);
 	return NULL;
 }
 
@@ -173,6 +175,55 @@ goes_database_is_held(Oid database)
 	return false;
 }
 
+/*
+ * A runner ends in the middle of a call: the reactor may be to blame, so that
+ * counts as a failed attempt.  Needs the lock.
+ */
+static void
+note_casualty(void)
+{
+	GoesCasualty *casualties = goes_shared->casualties;
+
+	/* Who is asked to leave cannot help it */
+	if (goes_my_worker->position == 0 || goes_my_worker->leave)
+		return;
+	if (goes_shared->ncasualties == GOES_MAX_CASUALTIES)
+		memmove(&casualties[0], &casualties[1],
+				--goes_shared->ncasualties * sizeof(GoesCasualty));
+	casualties += goes_shared->ncasualties++;
+	casualties->database = goes_my_worker->database;
+	casualties->reactor = goes_my_worker->reactor;
+	casualties->position = goes_my_worker->position;
+}
+
+/*
+ * goes_take_casualty
+ *		Did a runner end while it called that reactor for the event at that
+ *		position?  True only once.
+ */
+bool
+goes_take_casualty(const pg_uuid_t *reactor, int64 position)
+{
+	bool		found = false;
+
+	if (goes_shared->ncasualties == 0)
+		return false;
+	LWLockAcquire(goes_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < goes_shared->ncasualties && !found; i++)
+	{
+		GoesCasualty *casualty = &goes_shared->casualties[i];
+
+		found = casualty->database == MyDatabaseId &&
+			casualty->position == position &&
+			goes_uuid_equal(&casualty->reactor, reactor);
+		if (found)
+			memmove(casualty, casualty + 1,
+					(--goes_shared->ncasualties - i) * sizeof(GoesCasualty));
+	}
+	LWLockRelease(goes_shared->lock);
+	return found;
+}
+
 /* The process ends: free its entry, and tell who may want to start another. */
 static void
 end_worker(int code, Datum arg)
@@ -181,6 +232,7 @@ end_worker(int code, Datum arg)
 	Oid			database = goes_my_worker->database;
 
 	LWLockAcquire(goes_shared->lock, LW_EXCLUSIVE);
+	note_casualty();
 	goes_my_worker->in_use = false;
 	goes_my_worker->database = InvalidOid;
 	goes_my_worker->pid = 0;
@@ -227,7 +279,7 @@ take_over(GoesWorkerKind kind, Datum arg)
 void
 goes_worker_start(GoesWorkerKind kind, Datum arg)
 {
-	pqsignal(SIGTERM, die);
+	pqsignal(SIGTERM, handle_terminate);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
 	if (!goes_preloaded())
@@ -246,6 +298,27 @@ goes_worker_start(GoesWorkerKind kind, Datum arg)
 	if (goes_my_worker == NULL)
 		proc_exit(kind == GOES_LAUNCHER ? 1 : 0);
 	on_shmem_exit(end_worker, (Datum) 0);
+}
+
+/* ---------------------------------------------------------------------------
+ * The end
+ * ---------------------------------------------------------------------------
+ */
+
+/* Whether this worker does nothing, so that its end is nothing to tell of */
+static volatile sig_atomic_t resting = false;
+
+/* SIGTERM: from the server that shuts down, who drops the database, a user. */
+static void
+handle_terminate(SIGNAL_ARGS)
+{
+	if (!resting)
+		die(postgres_signal_arg);
+	else
+	{
+		ShutdownRequestPending = true;
+		SetLatch(MyLatch);
+	}
 }
 
 /* ---------------------------------------------------------------------------
@@ -321,11 +394,17 @@ goes_worker_sleep(long timeout)
 
 	pgstat_report_activity(STATE_IDLE, NULL);
 	pg_atomic_write_u64(&goes_my_worker->busy_since, 0);
+	resting = true;
+	CHECK_FOR_INTERRUPTS();
 	events = WaitLatch(MyLatch,
 					   WL_LATCH_SET | WL_EXIT_ON_PM_DEATH |
 					   (timeout >= 0 ? WL_TIMEOUT : 0),
 					   timeout, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
+	resting = false;
+	/* Only a launcher that failed is started again */
+	if (ShutdownRequestPending)
+		proc_exit(goes_my_worker->kind == GOES_LAUNCHER ? 1 : 0);
 	pg_atomic_write_u32(&goes_my_worker->sleeping, 0);
 	pg_atomic_write_u64(&goes_my_worker->busy_since, GetCurrentTimestamp());
 	CHECK_FOR_INTERRUPTS();

@@ -17,11 +17,12 @@
 extern GoesWorker *goes_my_worker;
 
 extern GoesWorker *goes_worker_order(GoesWorkerKind kind, Oid database, Oid role,
-									 BackgroundWorkerHandle **handle);
+									 uint32 *serial, BackgroundWorkerHandle **handle);
 extern void goes_worker_give_up(GoesWorker *worker, uint32 serial);
 extern void goes_register_launcher(void);
 extern void goes_worker_start(GoesWorkerKind kind, Datum arg);
 extern bool goes_database_is_held(Oid database);
+extern bool goes_take_casualty(const pg_uuid_t *reactor, int64 position);
 extern const char *goes_worker_type(GoesWorkerKind kind);
 
 extern bool goes_worker_begin(void);

@@ -44,6 +44,17 @@ ORDER BY aggregate_version;
 \echo '\n-- The sync reactor audit_user wrote these rows, in the transactions of the commands:\n'
 SELECT action, user_id, request_id FROM audit ORDER BY recorded_at;
 
-\echo '\n-- The async reactor say_hello is registered, but this version of goes does not run async reactors yet.\n'
-SELECT reactor, mode, patterns FROM goes.reactors ORDER BY mode DESC;
-SELECT * FROM greetings;
+\set ECHO none
+SELECT current_setting('shared_preload_libraries') ~ '\mgoes\M' AS preloaded \gset
+\set ECHO queries
+\if :preloaded
+\echo '\n-- The async reactor say_hello runs after the commit, in a background worker. goes_wait waits until it has.\n'
+SELECT goes_wait();
+SELECT greeting FROM greetings;
+SELECT reactor, state, processed, failed, lag FROM goes_stat_reactors;
+
+\echo '\n-- All events of all types, in order, up to the horizon: what a program reads that remembers its last position.\n'
+SELECT position, aggregate_type, action, aggregate_version AS version FROM goes_events('{*}', after => 0);
+\else
+\echo '\n-- The server does not preload goes, so async reactors wait.\n'
+\endif

@@ -58,7 +58,8 @@ foreach my $preload ('goes', '')
 		FROM audit a JOIN users_events e ON e.id = a.event_id ORDER BY e.position}),
 		"created|my_request_id\nfirst_name_updated|my_request_id",
 		"$name: the sync reactor ran");
-
+	is($node->safe_psql('postgres', 'SELECT greeting FROM greetings'), $preload ? 'Hello Ada!' : '',
+		"$name: the async reactor " . ($preload ? 'ran' : 'waits'));
 
 	# What is registered already is registered again as it is.
 	my $state = q{
@@ -88,7 +89,9 @@ foreach my $preload ('goes', '')
 	}
 	is($node->safe_psql('postgres', 'SELECT count(*), (SELECT count(*) FROM audit), max(position) FROM users_events'), '3|3|3',
 		'with and without the preload in turn');
-	is($node->safe_psql('postgres', q{SELECT mode, active FROM goes.reactors ORDER BY mode}), "async|t\nsync|t", 'reactors wait');
+	is($node->safe_psql('postgres', q{SELECT mode, active FROM goes.reactors ORDER BY mode}), "async|t\nsync|t", 'the reactors are there');
+	is($node->safe_psql('postgres', 'SELECT goes_wait()'), 't', 'the async reactor catches up');
+	is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT user_id) FROM greetings'), '3|3', 'with each event once');
 	$node->stop;
 }
 
