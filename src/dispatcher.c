@@ -60,6 +60,9 @@ int			goes_max_runners = 4;
 /* While something is missing it looks again after that long, in ms */
 #define CLOSED_INTERVAL 500
 
+/* It looks again after that long, in ms, if the horizon is not certain */
+#define UNCERTAIN_INTERVAL 5
+
 /* Runners that have worked for that long, in ms, could do with help */
 #define BUSY_TIME 50
 
@@ -561,6 +564,8 @@ work(void)
 		horizon = goes_horizon_live();
 		tell_waiters(horizon);
 		timeout = Min(store_horizon(horizon), serve_owners(horizon));
+		if (!goes_horizon_is_certain())
+			timeout = Min(timeout, UNCERTAIN_INTERVAL);
 	}
 	PopActiveSnapshot();
 	SPI_finish();

@@ -55,6 +55,31 @@
  * ---------------------------------------------------------------------------
  */
 
+/* Say that this transaction is about to take its first position. */
+static void
+open_slot(GoesSlot *slot)
+{
+	slot->database = MyDatabaseId;
+	slot->sequence = goes_objects()->position;
+	slot->since = GetCurrentTimestamp();
+	/* A full barrier */
+	pg_atomic_exchange_u64(&slot->lowest, GOES_POSITION_UNKNOWN);
+}
+
+/*
+ * A transaction that has taken a position of one extension takes one of
+ * another: it has dropped the first, or a rollback to a savepoint has brought
+ * it back.  Let its slot hold both horizons until it ends.
+ */
+static void
+hold_every_sequence(GoesSlot *slot)
+{
+	pg_atomic_write_u64(&slot->lowest, 1);
+	pg_write_barrier();
+	slot->sequence = InvalidOid;
+	pg_memory_barrier();
+}
+
 /* goes_horizon_take: to be called before a transaction takes a position. */
 void
 goes_horizon_take(void)
@@ -64,13 +89,10 @@ goes_horizon_take(void)
 	if (!goes_preloaded())
 		return;
 	slot = goes_my_slot();
-	if (pg_atomic_read_u64(&slot->lowest) != GOES_POSITION_NONE)
-		return;
-	slot->database = MyDatabaseId;
-	slot->sequence = goes_objects()->position;
-	slot->since = GetCurrentTimestamp();
-	/* A full barrier */
-	pg_atomic_exchange_u64(&slot->lowest, GOES_POSITION_UNKNOWN);
+	if (pg_atomic_read_u64(&slot->lowest) == GOES_POSITION_NONE)
+		open_slot(slot);
+	else if (slot->sequence != goes_objects()->position)
+		hold_every_sequence(slot);
 }
 
 /* goes_horizon_taken: to be called when it has taken it. */
@@ -105,12 +127,28 @@ goes_horizon_release(void)
  * ---------------------------------------------------------------------------
  */
 
+/* Whether the last look at the slots has seen a position in all of them */
+static bool certain = true;
+
+/*
+ * goes_horizon_is_certain
+ *		False if the horizon that goes_horizon_live has returned may be lower
+ *		than it is, because somebody was just taking a position: nobody will wake
+ *		up a worker when that is done, so it must look again soon.
+ */
+bool
+goes_horizon_is_certain(void)
+{
+	return certain;
+}
+
 /* Is it a slot of this extension, in this database? */
 static bool
 is_ours(const GoesSlot *slot)
 {
 	return slot->database == MyDatabaseId &&
-		slot->sequence == goes_objects()->position;
+		(slot->sequence == goes_objects()->position ||
+		 !OidIsValid(slot->sequence));
 }
 
 /* The value of a slot, once it is known; unknown if that takes too long. */
@@ -181,6 +219,7 @@ goes_horizon_live(void)
 		sequence = goes_objects()->position;
 		before = 0;
 	}
+	certain = lowest != GOES_POSITION_UNKNOWN;
 	if (lowest <= (uint64) last)
 		last = lowest == GOES_POSITION_UNKNOWN ? 0 : (int64) lowest - 1;
 	before = Max(before, last);

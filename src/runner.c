@@ -38,6 +38,9 @@ extern PGDLLEXPORT void goes_runner_main(Datum arg);
 /* It looks around without a reason after that long, in ms */
 #define HEARTBEAT 60000
 
+/* It looks again after that long, in ms, if the horizon is not certain */
+#define UNCERTAIN_INTERVAL 5
+
 /* It looks that often, in ms, whether all parts have come to a barrier */
 #define BARRIER_INTERVAL 50
 
@@ -276,6 +279,8 @@ rest(TimestampTz idle_since)
 {
 	long		timeout = time_to_sleep();
 
+	if (!goes_horizon_is_certain())
+		timeout = Min(timeout, UNCERTAIN_INTERVAL);
 	if (anything_to_persist())
 		timeout = Min(timeout, PERSIST_DELAY);
 	if (is_spare())

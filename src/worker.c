@@ -384,8 +384,9 @@ goes_worker_stay_awake(void)
 
 /*
  * goes_worker_sleep
- *		Sleep until somebody wakes this worker, or for that many milliseconds
- *		(-1: without limit).  Returns whether it was woken up.
+ *		Sleep until somebody wakes this worker, or has since it fell asleep, or
+ *		for that many milliseconds (-1: without limit).  Returns whether it was
+ *		woken up.
  */
 bool
 goes_worker_sleep(long timeout)
@@ -396,6 +397,9 @@ goes_worker_sleep(long timeout)
 	pg_atomic_write_u64(&goes_my_worker->busy_since, 0);
 	resting = true;
 	CHECK_FOR_INTERRUPTS();
+	/* Another wait of ours may have taken the wake-up that was meant for this */
+	if (pg_atomic_read_u32(&goes_my_worker->sleeping) == 0)
+		SetLatch(MyLatch);
 	events = WaitLatch(MyLatch,
 					   WL_LATCH_SET | WL_EXIT_ON_PM_DEATH |
 					   (timeout >= 0 ? WL_TIMEOUT : 0),
