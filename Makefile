@@ -86,6 +86,7 @@ ISOLATION = \
 	ddl-table \
 	ddl-partition \
 	ddl-function \
+	ddl-type \
 	upcaster-change \
 	replay \
 
