@@ -87,7 +87,7 @@ typedef struct Owner
 	Oid			role;
 	int			ntasks;			/* parts of reactors */
 	int64		served_to;		/* up to where its runners have done all */
-	TimestampTz served_at;
+	TimestampTz due_at;			/* when one has something to do all the same */
 	TimestampTz not_before;		/* no runner before that */
 	int			failures;		/* starts in a row that failed */
 	BackgroundWorkerHandle *handle; /* of the runner that was ordered last */
@@ -235,6 +235,7 @@ typedef struct Count
 	int			idle;			/* of them */
 	int			starting;
 	int64		seen;			/* up to where an idle one has done all */
+	TimestampTz due_at;			/* when it has to wake up */
 	TimestampTz busy_since;		/* the last one to become busy */
 } Count;
 
@@ -262,6 +263,8 @@ count_runners(Oid role)
 		count.runners++;
 		count.starting += worker->pid == 0;
 		count.idle += busy_since == 0;
+		if (busy_since == 0)
+			count.due_at = pg_atomic_read_u64(&worker->due_at);
 		if (busy_since == 0)
 			count.seen = Max(count.seen, (int64) pg_atomic_read_u64(&worker->seen));
 		count.busy_since = Max(count.busy_since, busy_since);
@@ -348,6 +351,8 @@ check_start(Owner *owner)
 		GetBackgroundWorkerPid(owner->handle, &pid) != BGWH_STOPPED)
 		return;
 	connected = owner->ordered->serial == owner->serial && owner->ordered->connected;
+	/* It was asked to */
+	late |= connected && owner->ordered->leave;
 	pfree(owner->handle);
 	owner->handle = NULL;
 	goes_worker_give_up(owner->ordered, owner->serial);
@@ -407,13 +412,13 @@ make_room(const Owner *owner)
 
 /*
  * Can an owner without a runner, which had to make room for others, do without?
- * A failed event of its own may be due, so not for ever.
+ * An event of its own that has failed may be due.
  */
 static bool
 is_served(const Owner *owner, const Count *count, int64 horizon)
 {
 	return count->runners == 0 && owner->served_to >= horizon &&
-		!TimestampDifferenceExceeds(owner->served_at, GetCurrentTimestamp(), HEARTBEAT);
+		GetCurrentTimestamp() < owner->due_at;
 }
 
 /*
@@ -429,10 +434,10 @@ serve_owner(Owner *owner, int64 horizon)
 	if (count.idle > 0)
 	{
 		owner->served_to = Max(owner->served_to, count.seen);
-		owner->served_at = GetCurrentTimestamp();
+		owner->due_at = count.due_at;
 	}
 	if (is_served(owner, &count, horizon))
-		return HEARTBEAT;
+		return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), owner->due_at);
 	/* Whether those that are there need help shows only after a while */
 	if (!needs_help(owner, &count))
 		return count.idle == 0 && count.runners < owner->ntasks ? BUSY_TIME : HEARTBEAT;
@@ -630,6 +635,7 @@ goes_dispatcher_main(Datum arg)
 		MemoryContextSwitchTo(round_context);
 		MemoryContextReset(round_context);
 		CHECK_FOR_INTERRUPTS();
+		(void) goes_worker_reload();
 		ProcessNotifyInterrupt(false);
 		goes_worker_fall_asleep();
 		timeout = work();

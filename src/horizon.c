@@ -8,7 +8,8 @@
  * that its open transaction has taken:
  *
  *	writer: slot := "unknown"; take a position from the sequence; slot := it;
- *			when the transaction has ended for everybody: slot := "none"
+ *			when the transaction has ended for everybody, and what it changed in
+ *			the registry was told to everybody: slot := "none"
  *	reader: read the last position from the sequence; then all slots.  The
  *			horizon is the last position, or that before the lowest slot.
  *
@@ -109,16 +110,36 @@ goes_horizon_taken(int64 position)
 }
 
 /*
+ * goes_horizon_hold
+ *		This transaction is about to commit a change of the registry.  Others may
+ *		see that, and append what it allows, before workers are told of it: hold
+ *		back all later positions until they are.
+ */
+void
+goes_horizon_hold(void)
+{
+	if (!goes_preloaded())
+		return;
+	goes_horizon_take();
+	goes_horizon_taken(goes_position_last() + 1);
+}
+
+/*
  * goes_horizon_release
- *		The transaction that has taken positions has ended for everybody: let the
- *		workers know.  Never fails.
+ *		The transaction has ended for everybody: what it took or held is settled.
+ *		Never fails.
  */
 void
 goes_horizon_release(void)
 {
+	GoesSlot   *slot;
+
 	if (!goes_preloaded())
 		return;
-	pg_atomic_exchange_u64(&goes_my_slot()->lowest, GOES_POSITION_NONE);
+	slot = goes_my_slot();
+	if (pg_atomic_read_u64(&slot->lowest) == GOES_POSITION_NONE)
+		return;
+	pg_atomic_exchange_u64(&slot->lowest, GOES_POSITION_NONE);
 	goes_wake_database(MyDatabaseId);
 }
 

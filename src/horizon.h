@@ -14,6 +14,7 @@
 
 extern void goes_horizon_take(void);
 extern void goes_horizon_taken(int64 position);
+extern void goes_horizon_hold(void);
 extern void goes_horizon_release(void);
 extern int64 goes_horizon_live(void);
 extern bool goes_horizon_is_certain(void);

@@ -524,6 +524,7 @@ run_once(void)
 	TimestampTz now;
 	TimestampTz next;
 
+	(void) goes_worker_reload();
 	goes_worker_fall_asleep();
 	now = GetCurrentTimestamp();
 	look(now);

@@ -106,8 +106,6 @@ goes_position_xact_callback(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
-			if (taken)
-				goes_horizon_release();
 			taken = false;
 			break;
 		default:

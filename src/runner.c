@@ -152,7 +152,11 @@ tasks_outdated(void)
 		loaded_exits != pg_atomic_read_u64(&goes_shared->exits);
 }
 
-/* Read the horizon, and what is outdated; the end if the extension is gone. */
+/*
+ * Read the horizon, and then what is outdated: what was registered before an
+ * event at or below the horizon must be known.  The end if the extension is
+ * gone.
+ */
 static int64
 look_around(void)
 {
@@ -160,10 +164,10 @@ look_around(void)
 
 	if (!goes_worker_begin())
 		proc_exit(0);
+	horizon = goes_horizon_live();
 	AcceptInvalidationMessages();
 	if (tasks_outdated())
 		load_tasks();
-	horizon = goes_horizon_live();
 	CommitTransactionCommand();
 	return horizon;
 }
@@ -279,6 +283,8 @@ rest(TimestampTz idle_since)
 {
 	long		timeout = time_to_sleep();
 
+	pg_atomic_write_u64(&goes_my_worker->due_at,
+						TimestampTzPlusMilliseconds(idle_since, timeout));
 	if (!goes_horizon_is_certain())
 		timeout = Min(timeout, UNCERTAIN_INTERVAL);
 	if (anything_to_persist())
@@ -307,6 +313,8 @@ work(MemoryContext round_context)
 		MemoryContextSwitchTo(round_context);
 		MemoryContextReset(round_context);
 		CHECK_FOR_INTERRUPTS();
+		/* The tasks have copies of settings */
+		outdated |= goes_worker_reload();
 		if (goes_my_worker->leave)
 		{
 			persist_tasks(true);

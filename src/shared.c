@@ -11,7 +11,9 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "commands/extension.h"
 #include "compat.h"
+#include "horizon.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker_internals.h"
 #include "shared.h"
@@ -79,6 +81,7 @@ initialize(GoesShared *shared)
 		pg_atomic_init_u32(&worker->asleep, 0);
 		pg_atomic_init_u64(&worker->wanted, 0);
 		pg_atomic_init_u64(&worker->seen, 0);
+		pg_atomic_init_u64(&worker->due_at, 0);
 		pg_atomic_init_u64(&worker->busy_since, 0);
 	}
 }
@@ -269,31 +272,45 @@ goes_launch_at_commit(void)
 	launch = true;
 }
 
+static void
+transaction_commits(XactEvent event, void *arg)
+{
+	/* The change may be that the extension is dropped */
+	if (event == XACT_EVENT_PRE_COMMIT && workers_changed && goes_preloaded() &&
+		OidIsValid(get_extension_oid("goes", true)))
+		goes_horizon_hold();
+}
+
+/* A rollback, too, ends the wait of a runner for what was locked. */
+static void
+tell_change(void)
+{
+	pg_atomic_fetch_add_u64(&goes_shared->changes, 1);
+	goes_wake_database(MyDatabaseId);
+	goes_progressed();
+}
+
 /*
  * Tell it after invalidations were sent and locks released, so that whoever
- * looks sees the change.
+ * looks sees the change; and settle the positions after that.
  */
 static void
 transaction_ended(ResourceReleasePhase phase, bool is_commit, bool is_top_level,
 				  void *arg)
 {
 	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level ||
-		!(workers_changed || launch || progressed))
+		!goes_preloaded())
 		return;
-	/* A rollback also ends the wait of a runner for what was locked */
-	if (workers_changed && goes_preloaded())
-	{
-		pg_atomic_fetch_add_u64(&goes_shared->changes, 1);
-		goes_wake_database(MyDatabaseId);
-		goes_progressed();
-	}
-	if (is_commit && launch && goes_preloaded())
+	if (workers_changed)
+		tell_change();
+	if (is_commit && launch)
 		goes_tell_launcher(MyDatabaseId, false);
-	if (progressed && goes_preloaded())
+	if (progressed)
 		goes_progressed();
 	workers_changed = false;
 	launch = false;
 	progressed = false;
+	goes_horizon_release();
 }
 
 /* goes_shared_init: to be called once in a process, from _PG_init. */
@@ -301,6 +318,7 @@ void
 goes_shared_init(void)
 {
 	RegisterResourceReleaseCallback(transaction_ended, NULL);
+	RegisterXactCallback(transaction_commits, NULL);
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	next_shmem_request = shmem_request_hook;

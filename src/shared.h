@@ -67,6 +67,7 @@ typedef struct GoesWorker
 	pg_atomic_uint64 wanted;	/* of a dispatcher: the greatest position that
 								 * goes_wait waits for in its database */
 	pg_atomic_uint64 seen;		/* of a runner: up to where it has done all */
+	pg_atomic_uint64 due_at;	/* of a runner: when it has to wake up */
 	pg_atomic_uint64 busy_since;	/* when it last woke up, 0: it sleeps */
 
 	pg_uuid_t	reactor;		/* what a runner works on */

@@ -82,6 +82,7 @@ reserve(GoesWorkerKind kind, Oid database, Oid role)
 		pg_atomic_write_u32(&worker->asleep, 0);
 		pg_atomic_write_u64(&worker->wanted, 0);
 		pg_atomic_write_u64(&worker->seen, 0);
+		pg_atomic_write_u64(&worker->due_at, 0);
 		pg_atomic_write_u64(&worker->busy_since, worker->since);
 		worker->in_use = true;
 		return worker;
@@ -365,6 +366,20 @@ goes_worker_begin(void)
  */
 
 /*
+ * goes_worker_reload
+ *		Read the configuration again if that was asked for; returns whether.
+ */
+bool
+goes_worker_reload(void)
+{
+	if (!ConfigReloadPending)
+		return false;
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	return true;
+}
+
+/*
  * goes_worker_fall_asleep
  *		Say that this worker sleeps.  It must look for work once more before
  *		goes_worker_sleep, or call goes_worker_stay_awake.
@@ -412,10 +427,5 @@ goes_worker_sleep(long timeout)
 	pg_atomic_write_u32(&goes_my_worker->sleeping, 0);
 	pg_atomic_write_u64(&goes_my_worker->busy_since, GetCurrentTimestamp());
 	CHECK_FOR_INTERRUPTS();
-	if (ConfigReloadPending)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-	}
 	return (events & WL_LATCH_SET) != 0;
 }

@@ -26,6 +26,7 @@ extern bool goes_take_casualty(const pg_uuid_t *reactor, int64 position);
 extern const char *goes_worker_type(GoesWorkerKind kind);
 
 extern bool goes_worker_begin(void);
+extern bool goes_worker_reload(void);
 extern void goes_worker_fall_asleep(void);
 extern void goes_worker_stay_awake(void);
 extern bool goes_worker_sleep(long timeout);
