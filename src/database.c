@@ -35,6 +35,7 @@
 #include "shared.h"
 #include "storage/latch.h"
 #include "tcop/utility.h"
+#include "transient.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/syscache.h"
@@ -50,6 +51,9 @@ static object_access_hook_type next_object_access = NULL;
 
 /* Databases that this transaction holds or changes, for the launcher to look at */
 static List *touched = NIL;
+
+/* The one that it drops, or InvalidOid */
+static Oid	dropped = InvalidOid;
 
 /* ---------------------------------------------------------------------------
  * Holding a database
@@ -145,6 +149,9 @@ transaction_ended(ResourceReleasePhase phase, bool is_commit, bool is_top_level,
 	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level || touched == NIL)
 		return;
 	touched = NIL;
+	if (is_commit && OidIsValid(dropped))
+		goes_transient_sweep(dropped, InvalidOid);
+	dropped = InvalidOid;
 	LWLockAcquire(goes_shared->lock, LW_EXCLUSIVE);
 	goes_my_slot()->held = InvalidOid;
 	LWLockRelease(goes_shared->lock);
@@ -301,7 +308,10 @@ object_access(ObjectAccessType access, Oid class, Oid object, int subobject,
 	if (class != DatabaseRelationId)
 		return;
 	if (access == OAT_DROP && object != MyDatabaseId)
+	{
+		dropped = object;
 		free_of_workers(object);
+	}
 	else if (access == OAT_POST_CREATE || access == OAT_POST_ALTER)
 		touch(object);
 }

@@ -15,8 +15,13 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/table.h"
 #include "access/xact.h"
+#include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/prepare.h"
@@ -40,6 +45,7 @@
 #include "upcaster.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -160,18 +166,75 @@ upcast(const GoesFound *found, const GoesEvent *event)
 	return seen;
 }
 
-/* Undo what a call may have changed in the session. */
+/* What survives even the rollback of a call. */
 static void
-clean_session(int guc_level)
+release_session(void)
 {
-	Oid			temp_namespace;
-	Oid			temp_toast_namespace;
+	LockReleaseSession(USER_LOCKMETHOD);
+	DropAllPreparedStatements();
+}
 
+/* Are there temporary objects in the session? */
+static bool
+has_temporary_objects(void)
+{
+	Oid			namespace;
+	Oid			toast_namespace;
+	Relation	depend;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	bool		found;
+
+	GetTempNamespaceState(&namespace, &toast_namespace);
+	if (!OidIsValid(namespace))
+		return false;
+	depend = table_open(DependRelationId, AccessShareLock);
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(NamespaceRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(namespace));
+	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, 2, keys);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	return found;
+}
+
+/*
+ * Undo what a call has changed in the session.  Temporary objects cannot be
+ * dropped before the transaction ends, since deferred triggers may be about to
+ * look at them: so it ends now.
+ */
+static void
+clean_after_call(Batch *batch, int guc_level)
+{
 	AtEOXact_GUC(false, guc_level);
 	PortalHashTableDeleteAll();
-	GetTempNamespaceState(&temp_namespace, &temp_toast_namespace);
-	if (OidIsValid(temp_namespace))
-		ResetTempTableNamespace();
+	CommandCounterIncrement();
+	if (has_temporary_objects())
+		batch->ended = true;
+	release_session();
+}
+
+/*
+ * Undo what the deferred triggers of a batch have changed in the session when
+ * it was committed, and drop temporary objects: in a transaction of its own,
+ * whose rollback would bring all that back.
+ */
+static void
+clean_after_batch(void)
+{
+	StartTransactionCommand();
+	SetPGVariable("session_authorization", NIL, false);
+	SetPGVariable("role", NIL, false);
+	ResetAllOptions();
+	PortalHashTableDeleteAll();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	ResetTempTableNamespace();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	release_session();
+	ResetSequenceCaches();
 }
 
 /* Call the reactor; raises whatever it raises. */
@@ -195,7 +258,7 @@ call(Batch *batch, const GoesFound *found, Jsonb **transient)
 	(void) goes_function_call(task->function, &arg, NULL, &isnull);
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	PopActiveSnapshot();
-	clean_session(guc_level);
+	clean_after_call(batch, guc_level);
 }
 
 static void
@@ -257,6 +320,7 @@ hand_over(Batch *batch, const GoesFound *found, GoesFailure *failure)
 		FlushErrorState();
 		disable_timeout(STATEMENT_TIMEOUT, false);
 		RollbackAndReleaseCurrentSubTransaction();
+		release_session();
 		MemoryContextSwitchTo(context);
 		*failure = take_failure(error, transient);
 		ok = false;
@@ -333,6 +397,22 @@ settle_pending(Batch *batch, const GoesPending *event)
 	goes_pending_advance(&batch->task->reactor, batch->task->sources, event, &range);
 }
 
+/* Was the event delivered inside its transaction?  Then that is forgotten. */
+static bool
+take_inline_delivery(const GoesTask *task, int64 position)
+{
+	static const Oid argtypes[] = {UUIDOID, INT8OID};
+	Datum		args[] = {
+		UUIDPGetDatum(&task->reactor.id),
+		Int64GetDatum(position)
+	};
+
+	return goes_registry_execute("DELETE FROM goes.inline_deliveries"
+								 " WHERE reactor OPERATOR(pg_catalog.=) $1"
+								 " AND position OPERATOR(pg_catalog.=) $2",
+								 goes_lengthof(argtypes), argtypes, args, NULL) > 0;
+}
+
 static void
 retry_event(Batch *batch, const GoesPending *event)
 {
@@ -341,9 +421,10 @@ retry_event(Batch *batch, const GoesPending *event)
 											  event->position);
 	GoesFailure failure;
 
-	/* Not for this reactor any more */
-	if (found == NULL)
+	/* Not for this reactor any more, or it has had it */
+	if (found == NULL || take_inline_delivery(task, event->position))
 	{
+		remember_settled(batch, event->position);
 		settle_pending(batch, event);
 		return;
 	}
@@ -415,22 +496,6 @@ deliver_event(Batch *batch, const GoesFound *found)
 		batch->blocked = lappend(batch->blocked, event);
 }
 
-/* Was the event delivered inside its transaction?  Then that is forgotten. */
-static bool
-take_inline_delivery(const GoesTask *task, int64 position)
-{
-	static const Oid argtypes[] = {UUIDOID, INT8OID};
-	Datum		args[] = {
-		UUIDPGetDatum(&task->reactor.id),
-		Int64GetDatum(position)
-	};
-
-	return goes_registry_execute("DELETE FROM goes.inline_deliveries"
-								 " WHERE reactor OPERATOR(pg_catalog.=) $1"
-								 " AND position OPERATOR(pg_catalog.=) $2",
-								 goes_lengthof(argtypes), argtypes, args, NULL) > 0;
-}
-
 /* What else there is to know, now that the progress is locked */
 typedef struct Situation
 {
@@ -483,8 +548,9 @@ deliver_found(Batch *batch, const Situation *situation, const GoesFound *found,
 	{
 		if (is_full(batch))
 			return;
-		if (!(situation->has_inline && take_inline_delivery(task, found[i].position)) &&
-			!is_blocked(batch, &found[i]))
+		/* One that is blocked is looked at when its turn comes */
+		if (!is_blocked(batch, &found[i]) &&
+			!(situation->has_inline && take_inline_delivery(task, found[i].position)))
 			deliver_event(batch, &found[i]);
 		batch->advance.checkpoint = found[i].position;
 	}
@@ -495,24 +561,6 @@ deliver_found(Batch *batch, const Situation *situation, const GoesFound *found,
  * A batch
  * ---------------------------------------------------------------------------
  */
-
-/* Undo what the last batch may have left in the session, in a transaction. */
-static void
-reset_session(void)
-{
-	SetPGVariable("session_authorization", NIL, false);
-	SetPGVariable("role", NIL, false);
-	ResetAllOptions();
-}
-
-/* The same, outside of one: what survives the end of a transaction. */
-static void
-release_session(void)
-{
-	LockReleaseAll(USER_LOCKMETHOD, true);
-	DropAllPreparedStatements();
-	ResetSequenceCaches();
-}
 
 /* Lock the progress; GOES_DELIVERED_SOME: it is what the task knows. */
 static GoesDelivered
@@ -554,7 +602,7 @@ static GoesDelivered
 wait_at_barrier(GoesTask *task)
 {
 	if (task->progress.checkpoint != task->progress.barrier ||
-		!goes_progress_repartition(&task->reactor.id, task->reactor.parallelism))
+		!goes_progress_repartition(&task->reactor.id))
 		return GOES_DELIVERED_NOTHING;
 	goes_workers_changed();
 	return GOES_DELIVERED_CHANGED;
@@ -616,7 +664,6 @@ begin_batch(Batch *batch, GoesTask *task, int64 horizon, MemoryContext context)
 	batch->context = context;
 	if (!goes_worker_begin())
 		proc_exit(0);
-	reset_session();
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	batch->event_context = AllocSetContextCreate(CurrentMemoryContext,
@@ -742,7 +789,9 @@ recover(Batch *batch)
 static GoesDelivered
 in_batch(GoesTask *task, int64 horizon, GoesDelivered (*work) (Batch *batch))
 {
-	Batch	   *batch = palloc(sizeof(Batch));
+	MemoryContext context = CurrentMemoryContext;
+	Batch	   *batch = palloc0(sizeof(Batch));
+	bool		ran;
 	volatile GoesDelivered result = GOES_DELIVERED_SOME;
 	volatile bool failed = false;
 
@@ -758,9 +807,12 @@ in_batch(GoesTask *task, int64 horizon, GoesDelivered (*work) (Batch *batch))
 		failed = true;
 	}
 	PG_END_TRY();
+	ran = batch->count > 0;
 	if (failed)
 		recover(batch);
-	release_session();
+	if (ran)
+		clean_after_batch();
+	MemoryContextSwitchTo(context);
 	return result;
 }
 

@@ -67,7 +67,7 @@ int			goes_max_runners = 4;
 #define BUSY_TIME 50
 
 /* An owner that could not have a runner may have one after that long, in ms */
-#define BLOCKED_INTERVAL 1000
+#define BLOCKED_INTERVAL 5000
 #define NO_SLOT_INTERVAL 1000
 
 /* A runner that has worked for that long, in ms, may have to make room */
@@ -339,6 +339,7 @@ check_start(Owner *owner)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	bool		late = TimestampDifferenceExceeds(owner->ordered_at, now, FIRST_PAUSE);
+	bool		known;
 	bool		connected;
 	pid_t		pid;
 
@@ -350,9 +351,10 @@ check_start(Owner *owner)
 	if (owner->ordered->in_use && owner->ordered->serial == owner->serial &&
 		GetBackgroundWorkerPid(owner->handle, &pid) != BGWH_STOPPED)
 		return;
-	connected = owner->ordered->serial == owner->serial && owner->ordered->connected;
-	/* It was asked to */
-	late |= connected && owner->ordered->leave;
+	/* If its entry is another's by now, nothing is known of it */
+	known = owner->ordered->serial == owner->serial;
+	connected = !known || owner->ordered->connected;
+	late |= known && connected && owner->ordered->leave;
 	pfree(owner->handle);
 	owner->handle = NULL;
 	goes_worker_give_up(owner->ordered, owner->serial);
@@ -362,15 +364,15 @@ check_start(Owner *owner)
 	owner->not_before = now + pause_after(owner->failures, connected) * 1000;
 }
 
-/* May the owner have a runner now? */
-static bool
-may_have_runner(Owner *owner)
+/* For how long the owner may not have a runner, in milliseconds. */
+static long
+blocked_for(const Owner *owner)
 {
 	const char *hint;
 
-	check_start(owner);
-	return GetCurrentTimestamp() >= owner->not_before &&
-		goes_connect_problem(owner->role, &hint) == NULL;
+	if (goes_connect_problem(owner->role, &hint) != NULL)
+		return BLOCKED_INTERVAL;
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), owner->not_before);
 }
 
 /*
@@ -430,6 +432,7 @@ serve_owner(Owner *owner, int64 horizon)
 {
 	Count		count = count_runners(owner->role);
 	Count		all = count_runners(InvalidOid);
+	long		blocked;
 
 	if (count.idle > 0)
 	{
@@ -441,8 +444,9 @@ serve_owner(Owner *owner, int64 horizon)
 	/* Whether those that are there need help shows only after a while */
 	if (!needs_help(owner, &count))
 		return count.idle == 0 && count.runners < owner->ntasks ? BUSY_TIME : HEARTBEAT;
-	if (!may_have_runner(owner))
-		return BLOCKED_INTERVAL;
+	blocked = blocked_for(owner);
+	if (blocked > 0)
+		return blocked;
 	if (all.runners >= goes_max_runners)
 	{
 		if (count.runners == 0)
@@ -460,6 +464,9 @@ serve_owners(int64 horizon)
 	int			nowners = list_length(owners);
 	long		again = HEARTBEAT;
 
+	/* All of them, before an entry that one has left is used again */
+	for (int i = 0; i < nowners; i++)
+		check_start(list_nth(owners, i));
 	first++;
 	for (int i = 0; i < nowners; i++)
 		again = Min(again, serve_owner(list_nth(owners, (first + i) % nowners),

@@ -257,7 +257,8 @@ goes_horizon_persisted(Snapshot snapshot)
 {
 	Oid			relid = get_relname_relid("horizon", get_namespace_oid("goes", false));
 	Relation	relation = table_open(relid, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(relation, InvalidOid, false, snapshot,
+	Snapshot	registered = RegisterSnapshot(snapshot);
+	SysScanDesc scan = systable_beginscan(relation, InvalidOid, false, registered,
 										  0, NULL);
 	HeapTuple	tuple;
 	int64		horizon = 0;
@@ -270,6 +271,7 @@ goes_horizon_persisted(Snapshot snapshot)
 		horizon = Max(horizon, DatumGetInt64(value));
 	}
 	systable_endscan(scan);
+	UnregisterSnapshot(registered);
 	table_close(relation, AccessShareLock);
 	return horizon;
 }

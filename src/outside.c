@@ -361,6 +361,8 @@ fetch_due(Fetch *fetch)
 		found = goes_sources_read_one(fetch->sources, due[i].aggregate_type,
 									  due[i].position);
 		fetch->advance.retried += due[i].attempts > 0;
+		if (found == NULL)
+			goes_transient_settle_at_commit(due[i].position, &fetch->reactor->id);
 		if (found == NULL || lease(fetch, &due[i], found) == GOES_FATE_DEAD)
 			settle_pending(fetch->reactor, fetch->sources, &due[i], &fetch->progress);
 	}

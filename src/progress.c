@@ -237,14 +237,14 @@ goes_progress_set_barrier(const pg_uuid_t *reactor, int parts)
 
 /*
  * goes_progress_repartition
- *		Split anew, if all parts have come to the barrier and nobody else has one
- *		of them locked.
+ *		Split anew, as it is registered by now, if all parts have come to the
+ *		barrier and nobody else has one of them locked.
  */
 bool
-goes_progress_repartition(const pg_uuid_t *reactor, int parts)
+goes_progress_repartition(const pg_uuid_t *reactor)
 {
-	static const Oid argtypes[] = {UUIDOID, INT4OID};
-	Datum		args[] = {UUIDPGetDatum(reactor), Int32GetDatum(parts)};
+	static const Oid argtypes[] = {UUIDOID};
+	Datum		args[] = {UUIDPGetDatum(reactor)};
 	uint64		nlocked = goes_registry_execute("SELECT 1 FROM goes.progress"
 												" WHERE reactor OPERATOR(pg_catalog.=) $1"
 												" AND checkpoint OPERATOR(pg_catalog.=) barrier"
@@ -260,14 +260,16 @@ goes_progress_repartition(const pg_uuid_t *reactor, int parts)
 						  " pg_catalog.sum(processed)::bigint AS processed, pg_catalog.sum(failed)::bigint AS failed,"
 						  " pg_catalog.sum(retried)::bigint AS retried,"
 						  " (pg_catalog.array_agg(last_error ORDER BY last_error_at DESC NULLS LAST))[1] AS last_error,"
-						  " pg_catalog.max(last_error_at) AS last_error_at FROM old)"
+						  " pg_catalog.max(last_error_at) AS last_error_at FROM old),"
+						  " wanted AS (SELECT parallelism AS parts FROM goes.reactors"
+						  " WHERE id OPERATOR(pg_catalog.=) $1)"
 						  " INSERT INTO goes.progress (reactor, part, parts, checkpoint, imported_to, revision,"
 						  " processed, failed, retried, last_error, last_error_at)"
-						  " SELECT $1, part, $2, checkpoint, imported_to, revision OPERATOR(pg_catalog.+) 1,"
+						  " SELECT $1, part, parts, checkpoint, imported_to, revision OPERATOR(pg_catalog.+) 1,"
 						  " CASE part WHEN 0 THEN processed ELSE 0 END, CASE part WHEN 0 THEN failed ELSE 0 END,"
 						  " CASE part WHEN 0 THEN retried ELSE 0 END, CASE part WHEN 0 THEN last_error END,"
 						  " CASE part WHEN 0 THEN last_error_at END"
-						  " FROM total, pg_catalog.generate_series(0, $2 OPERATOR(pg_catalog.-) 1) AS part",
+						  " FROM total, wanted, pg_catalog.generate_series(0, parts OPERATOR(pg_catalog.-) 1) AS part",
 						  goes_lengthof(argtypes), argtypes, args, NULL);
 	return true;
 }

@@ -49,7 +49,7 @@ extern bool goes_progress_wait_lock(const pg_uuid_t *reactor, int part,
 extern void goes_progress_advance(const pg_uuid_t *reactor, int part,
 								  const GoesAdvance *advance);
 extern void goes_progress_set_barrier(const pg_uuid_t *reactor, int parts);
-extern bool goes_progress_repartition(const pg_uuid_t *reactor, int parts);
+extern bool goes_progress_repartition(const pg_uuid_t *reactor);
 extern void goes_progress_rewind(const pg_uuid_t *reactor, int64 after,
 								 int64 imported_to);
 

@@ -331,7 +331,10 @@ goes_reactor_delete(const char *name)
 	if (reactor == NULL)
 		return;
 	if (reactor->mode != GOES_SYNC)
+	{
 		goes_progress_forget(&reactor->id);
+		goes_transient_forget_at_commit(&reactor->id);
+	}
 	goes_registry_execute("DELETE FROM goes.reactors"
 						  " WHERE reactor OPERATOR(pg_catalog.=) $1",
 						  1, &argtype, &arg, NULL);
@@ -899,6 +902,8 @@ goes_reactors_forget_type(const char *type)
 			goes_reactor_delete(reactor->name);
 		else
 			write_reactor(reactor);
+		if (!reactor->active)
+			goes_transient_forget_at_commit(&reactor->id);
 	}
 }
 

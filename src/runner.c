@@ -67,6 +67,7 @@ fix_settings(void)
 {
 	static const char *const fixed[][2] = {
 		{"application_name", "goes runner"},
+		{"role", "none"},
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_read_only", "off"},
 		{"default_transaction_deferrable", "off"},
@@ -155,17 +156,20 @@ tasks_outdated(void)
 /*
  * Read the horizon, and then what is outdated: what was registered before an
  * event at or below the horizon must be known.  The end if the extension is
- * gone.
+ * gone, or the owner may not connect any more.
  */
 static int64
 look_around(void)
 {
 	int64		horizon;
+	const char *hint;
 
 	if (!goes_worker_begin())
 		proc_exit(0);
 	horizon = goes_horizon_live();
 	AcceptInvalidationMessages();
+	if (goes_connect_problem(goes_my_worker->role, &hint) != NULL)
+		proc_exit(0);
 	if (tasks_outdated())
 		load_tasks();
 	CommitTransactionCommand();

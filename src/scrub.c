@@ -20,6 +20,9 @@
 /* What is shorter is in every text, and no secret */
 #define LEAST_LENGTH 4
 
+/* What is that long gives something of a secret away, in bytes */
+#define PIECE 8
+
 #define REPLACEMENT "***"
 
 typedef struct Message
@@ -29,19 +32,81 @@ typedef struct Message
 	bool	   *marks;			/* of each byte: it is part of a secret */
 } Message;
 
+/* Errors show names in lower case. */
+static char
+fold(char c)
+{
+	return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
+}
+
+static bool
+same_bytes(const char *a, const char *b, int length)
+{
+	for (int i = 0; i < length; i++)
+	{
+		if (fold(a[i]) != fold(b[i]))
+			return false;
+	}
+	return true;
+}
+
+/* Mark a secret that is too short to have pieces. */
+static void
+mark_whole(Message *message, const char *secret, int length)
+{
+	for (int i = 0; i + length <= message->length; i++)
+	{
+		if (same_bytes(message->text + i, secret, length))
+			memset(message->marks + i, true, length);
+	}
+}
+
+static uint64
+piece_at(const char *text)
+{
+	uint64		piece = 0;
+
+	for (int i = 0; i < PIECE; i++)
+		piece = piece << 8 | (unsigned char) fold(text[i]);
+	return piece;
+}
+
+static int
+compare_pieces(const void *a, const void *b)
+{
+	uint64		x = *(const uint64 *) a;
+	uint64		y = *(const uint64 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Mark all pieces of a secret: an error may show only a part of it. */
+static void
+mark_pieces(Message *message, const char *secret, int length)
+{
+	int			npieces = length - PIECE + 1;
+	uint64	   *pieces = palloc_extended(npieces * sizeof(uint64), MCXT_ALLOC_HUGE);
+
+	for (int i = 0; i < npieces; i++)
+		pieces[i] = piece_at(secret + i);
+	qsort(pieces, npieces, sizeof(uint64), compare_pieces);
+	for (int i = 0; i + PIECE <= message->length; i++)
+	{
+		uint64		piece = piece_at(message->text + i);
+
+		if (bsearch(&piece, pieces, npieces, sizeof(uint64), compare_pieces))
+			memset(message->marks + i, true, PIECE);
+	}
+	pfree(pieces);
+}
+
 static void
 mark(Message *message, const char *secret, int length)
 {
-	const char *end = message->text + message->length;
-	const char *p = message->text;
-
-	while (end - p >= length &&
-		   (p = memchr(p, secret[0], end - p - length + 1)) != NULL)
-	{
-		if (memcmp(p, secret, length) == 0)
-			memset(message->marks + (p - message->text), true, length);
-		p++;
-	}
+	if (length < PIECE)
+		mark_whole(message, secret, length);
+	else
+		mark_pieces(message, secret, length);
 }
 
 /* Mark a string also where a message shows it in a jsonb, or that in a row. */
@@ -129,8 +194,9 @@ replace_marked(const Message *message)
 /*
  * goes_scrub
  *		Replace what is from transient data in a text by "***": all strings and
- *		numbers in it, at any depth, that are not very short; not keys.  Returns
- *		a copy in the current context, NULL for NULL; transient may be NULL.
+ *		numbers in it, at any depth, that are not very short, and pieces of them,
+ *		in upper or lower case; not keys.  Returns a copy in the current context,
+ *		NULL for NULL; transient may be NULL.
  */
 char *
 goes_scrub(const char *text, Jsonb *transient)

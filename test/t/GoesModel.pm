@@ -110,7 +110,8 @@ SET search_path = pg_catalog;
 SELECT 'aggregate type', t FROM goes.aggregate_types t ORDER BY type;
 SELECT 'event type', t FROM goes.event_types t ORDER BY 2;
 SELECT 'command type', t FROM goes.command_types t ORDER BY 2;
-SELECT 'reactor', t FROM goes.reactors t ORDER BY 2;
+-- the id is new when it is registered again
+SELECT 'reactor', reactor, to_jsonb(t) - 'id' FROM goes.reactors t ORDER BY 2;
 SELECT 'command', t FROM goes.commands t ORDER BY 2;
 SELECT 'position', last_value, is_called FROM goes.position;
 SELECT 'trigger', pg_get_triggerdef(oid), tgenabled, tgparentid <> 0 FROM pg_trigger WHERE NOT tgisinternal ORDER BY 2, 3;
