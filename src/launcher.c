@@ -54,7 +54,7 @@ extern PGDLLEXPORT void goes_launcher_main(Datum arg);
 /* A dispatcher that ran for that long is started again without a pause */
 #define LONG_RUN 10000
 #define FIRST_PAUSE 1000
-#define LONGEST_PAUSE 60000
+#define LONGEST_PAUSE 10000
 
 /* A dispatcher that ran for that long has found goes */
 #define PROBE_TIME 1000
