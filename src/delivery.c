@@ -47,6 +47,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
@@ -78,6 +79,7 @@ typedef struct Batch
 	bool		last_was_pending;
 	int			count;
 	bool		ended;			/* commit now */
+	bool		changed;		/* the task is not what it was */
 	bool		advanced;		/* advance is stored */
 	bool		committing;
 } Batch;
@@ -354,6 +356,19 @@ note_failure(Batch *batch, const GoesFailure *failure)
 	batch->advance.error = failure->message;
 }
 
+/*
+ * Has the reactor been renamed, dropped or given away in the middle of the
+ * batch?  Then that it failed says nothing; whoever runs it now tries again.
+ */
+static bool
+has_changed(Batch *batch)
+{
+	AcceptInvalidationMessages();
+	batch->changed = goes_reactor_owner(&batch->task->reactor) != batch->task->owner;
+	batch->ended |= batch->changed;
+	return batch->changed;
+}
+
 /* Is it time to commit? */
 static bool
 is_full(const Batch *batch)
@@ -437,6 +452,8 @@ retry_event(Batch *batch, const GoesPending *event)
 		settle_pending(batch, event);
 		return;
 	}
+	if (has_changed(batch))
+		return;
 	note_failure(batch, &failure);
 	if (goes_pending_fail(&task->reactor, event, &failure) == GOES_FATE_DEAD)
 		settle_pending(batch, event);
@@ -489,6 +506,8 @@ deliver_event(Batch *batch, const GoesFound *found)
 		remember_settled(batch, found->position);
 		return;
 	}
+	if (has_changed(batch))
+		return;
 	note_failure(batch, &failure);
 	event = palloc(sizeof(GoesPending));
 	*event = goes_pending_of(found, true);
@@ -552,6 +571,8 @@ deliver_found(Batch *batch, const Situation *situation, const GoesFound *found,
 		if (!is_blocked(batch, &found[i]) &&
 			!(situation->has_inline && take_inline_delivery(task, found[i].position)))
 			deliver_event(batch, &found[i]);
+		if (batch->changed)
+			return;
 		batch->advance.checkpoint = found[i].position;
 	}
 	batch->advance.checkpoint = Max(batch->advance.checkpoint, up_to);
@@ -649,7 +670,7 @@ deliver_batch(Batch *batch)
 					  nfound < limit ? range.up_to : 0);
 	task->retried = due && !task->retried;
 	store_progress(batch);
-	return GOES_DELIVERED_SOME;
+	return batch->changed ? GOES_DELIVERED_CHANGED : GOES_DELIVERED_SOME;
 }
 
 /* Begin a transaction for a batch; what is in context outlives it. */

@@ -263,10 +263,11 @@ count_runners(Oid role)
 		count.runners++;
 		count.starting += worker->pid == 0;
 		count.idle += busy_since == 0;
-		if (busy_since == 0)
+		if (busy_since == 0 && pg_atomic_read_u64(&worker->loaded) == loaded_changes)
+		{
 			count.due_at = pg_atomic_read_u64(&worker->due_at);
-		if (busy_since == 0)
 			count.seen = Max(count.seen, (int64) pg_atomic_read_u64(&worker->seen));
+		}
 		count.busy_since = Max(count.busy_since, busy_since);
 	}
 	return count;
@@ -434,7 +435,7 @@ serve_owner(Owner *owner, int64 horizon)
 	Count		all = count_runners(InvalidOid);
 	long		blocked;
 
-	if (count.idle > 0)
+	if (count.seen > 0)
 	{
 		owner->served_to = Max(owner->served_to, count.seen);
 		owner->due_at = count.due_at;

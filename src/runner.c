@@ -128,6 +128,10 @@ load_tasks(void)
 	outdated = false;
 	loaded_changes = pg_atomic_read_u64(&goes_shared->changes);
 	loaded_exits = pg_atomic_read_u64(&goes_shared->exits);
+	/* What it has done by what it knew before says nothing any more */
+	pg_atomic_exchange_u64(&goes_my_worker->seen, 0);
+	pg_atomic_exchange_u64(&goes_my_worker->due_at, 0);
+	pg_atomic_exchange_u64(&goes_my_worker->loaded, loaded_changes);
 	AcceptInvalidationMessages();
 	loaded_generation = goes_registry_generation();
 	SPI_connect();

@@ -80,6 +80,7 @@ initialize(GoesShared *shared)
 		pg_atomic_init_u32(&worker->sleeping, 0);
 		pg_atomic_init_u32(&worker->asleep, 0);
 		pg_atomic_init_u64(&worker->wanted, 0);
+		pg_atomic_init_u64(&worker->loaded, 0);
 		pg_atomic_init_u64(&worker->seen, 0);
 		pg_atomic_init_u64(&worker->due_at, 0);
 		pg_atomic_init_u64(&worker->busy_since, 0);

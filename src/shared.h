@@ -66,8 +66,10 @@ typedef struct GoesWorker
 	pg_atomic_uint32 asleep;	/* a dispatcher that also waits for NOTIFY goes */
 	pg_atomic_uint64 wanted;	/* of a dispatcher: the greatest position that
 								 * goes_wait waits for in its database */
-	pg_atomic_uint64 seen;		/* of a runner: up to where it has done all */
-	pg_atomic_uint64 due_at;	/* of a runner: when it has to wake up */
+	/* of a runner: */
+	pg_atomic_uint64 loaded;	/* the changes that it knows of */
+	pg_atomic_uint64 seen;		/* up to where it has done all, by these */
+	pg_atomic_uint64 due_at;	/* when it has to wake up, by these */
 	pg_atomic_uint64 busy_since;	/* when it last woke up, 0: it sleeps */
 
 	pg_uuid_t	reactor;		/* what a runner works on */

@@ -81,6 +81,7 @@ reserve(GoesWorkerKind kind, Oid database, Oid role)
 		pg_atomic_write_u32(&worker->sleeping, 0);
 		pg_atomic_write_u32(&worker->asleep, 0);
 		pg_atomic_write_u64(&worker->wanted, 0);
+		pg_atomic_write_u64(&worker->loaded, 0);
 		pg_atomic_write_u64(&worker->seen, 0);
 		pg_atomic_write_u64(&worker->due_at, 0);
 		pg_atomic_write_u64(&worker->busy_since, worker->since);
