@@ -615,6 +615,8 @@ connect_to_database(void)
 					PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("application_name", "goes dispatcher",
 					PGC_SUSET, PGC_S_OVERRIDE);
+	if (GetConfigOption("transaction_timeout", true, false) != NULL)
+		SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 /*
