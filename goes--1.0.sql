@@ -515,6 +515,14 @@ AS 'MODULE_PATHNAME', 'goes_horizon';
 COMMENT ON FUNCTION @extschema@.goes_horizon() IS
     'a position such that no event at or below it can still appear, or disappear';
 
+CREATE FUNCTION @extschema@.goes_events(events text[] DEFAULT '{*}', after bigint DEFAULT 0, max_events integer DEFAULT NULL)
+RETURNS SETOF @extschema@.goes_event
+LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_events';
+COMMENT ON FUNCTION @extschema@.goes_events(text[], bigint, integer) IS
+    'the events of all types that match a pattern, in position order, after that position and up to goes_horizon()';
+
+
 -- ---------------------------------------------------------------------------
 -- Reading the past
 -- ---------------------------------------------------------------------------
@@ -555,6 +563,102 @@ LANGUAGE c STABLE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'goes_verify';
 COMMENT ON FUNCTION @extschema@.goes_verify(text) IS
     'compare all aggregates of a type with their events; a row for each problem, none if all is well';
+
+-- ---------------------------------------------------------------------------
+-- Watching. What a user may see, the functions decide: they run as whoever
+-- reads the view.
+-- ---------------------------------------------------------------------------
+CREATE FUNCTION goes.stat_reactors()
+RETURNS TABLE (reactor text, mode text, owner name, state text, processed bigint, failed bigint, retried bigint, pending bigint,
+    dead bigint, lag bigint, lag_seconds double precision, last_error text, last_error_at timestamptz)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_stat_reactors';
+COMMENT ON FUNCTION goes.stat_reactors() IS 'the rows of view goes_stat_reactors';
+
+CREATE VIEW @extschema@.goes_stat_reactors AS
+    SELECT reactor, mode, owner, state, processed, failed, retried, pending, dead, lag, lag_seconds, last_error, last_error_at
+    FROM goes.stat_reactors();
+COMMENT ON VIEW @extschema@.goes_stat_reactors IS
+    'the async and outside reactors that you may manage, with the rights of pg_monitor all: how they are, and how far behind';
+COMMENT ON COLUMN @extschema@.goes_stat_reactors.reactor IS 'qualified function, or the name of an outside reactor';
+COMMENT ON COLUMN @extschema@.goes_stat_reactors.mode IS 'async or outside';
+COMMENT ON COLUMN @extschema@.goes_stat_reactors.owner IS
+    'the owner of its function, as whom it runs, or who registered an outside reactor; NULL: the function or the role is gone';
+COMMENT ON COLUMN @extschema@.goes_stat_reactors.state IS
+    'off (goes_off); paused; blocked (its function is gone, or its owner cannot connect); stopped (an aggregate waits for goes_retry or goes_skip); retrying (an event has failed and is tried again); running';
+COMMENT ON COLUMN @extschema@.goes_stat_reactors.processed IS 'events it has processed';
+COMMENT ON COLUMN @extschema@.goes_stat_reactors.failed IS 'attempts that failed';
+COMMENT ON COLUMN @extschema@.goes_stat_reactors.retried IS 'attempts after a first one';
+COMMENT ON COLUMN @extschema@.goes_stat_reactors.pending IS
+    'events that have failed and wait, that a program has fetched, or that are next behind one of these';
+COMMENT ON COLUMN @extschema@.goes_stat_reactors.dead IS 'events it was given up on, see goes_dead_letters';
+COMMENT ON COLUMN @extschema@.goes_stat_reactors.lag IS
+    'events it has not processed, the pending ones included, but not those that wait behind a pending one of their aggregate; more than 10,000 are not counted: then the positions from its checkpoint to the horizon; NULL: unknown, as it is off or has no owner';
+COMMENT ON COLUMN @extschema@.goes_stat_reactors.lag_seconds IS
+    'age of the oldest of these events; 0: there is none; NULL: unknown';
+COMMENT ON COLUMN @extschema@.goes_stat_reactors.last_error IS
+    'message of the last error, without transient data; NULL: none, or you may not manage the reactor';
+COMMENT ON COLUMN @extschema@.goes_stat_reactors.last_error_at IS 'when it was raised';
+GRANT SELECT ON @extschema@.goes_stat_reactors TO PUBLIC;
+
+CREATE FUNCTION goes.stat_workers()
+RETURNS TABLE (pid integer, type text, database name, role name, state text, reactor text, event_position bigint, since timestamptz)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_stat_workers';
+COMMENT ON FUNCTION goes.stat_workers() IS 'the rows of view goes_stat_workers';
+
+CREATE VIEW @extschema@.goes_stat_workers AS
+    SELECT pid, type, database, role, state, reactor, event_position, since FROM goes.stat_workers();
+COMMENT ON VIEW @extschema@.goes_stat_workers IS
+    'the background workers of goes in the server, with the rights of pg_monitor all, else the runners of roles whose rights you have';
+COMMENT ON COLUMN @extschema@.goes_stat_workers.pid IS 'process id; NULL: it is not there yet';
+COMMENT ON COLUMN @extschema@.goes_stat_workers.type IS 'goes launcher, goes dispatcher or goes runner, as in pg_stat_activity';
+COMMENT ON COLUMN @extschema@.goes_stat_workers.database IS 'the database it serves; NULL: the launcher';
+COMMENT ON COLUMN @extschema@.goes_stat_workers.role IS 'the owner of the reactors that a runner runs';
+COMMENT ON COLUMN @extschema@.goes_stat_workers.state IS 'starting, idle or active';
+COMMENT ON COLUMN @extschema@.goes_stat_workers.reactor IS 'the reactor that a runner of this database is calling; NULL: none';
+COMMENT ON COLUMN @extschema@.goes_stat_workers.event_position IS 'position of the event that it is called for';
+COMMENT ON COLUMN @extschema@.goes_stat_workers.since IS 'when it was started';
+GRANT SELECT ON @extschema@.goes_stat_workers TO PUBLIC;
+
+CREATE FUNCTION goes.stat_horizon(OUT horizon bigint, OUT last_position bigint, OUT holder_pid integer, OUT held_since timestamptz)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_stat_horizon';
+COMMENT ON FUNCTION goes.stat_horizon() IS 'the row of view goes_stat_horizon';
+
+CREATE VIEW @extschema@.goes_stat_horizon AS
+    SELECT horizon, last_position, holder_pid, held_since FROM goes.stat_horizon();
+COMMENT ON VIEW @extschema@.goes_stat_horizon IS 'how far the horizon is, and which open transaction holds it back';
+COMMENT ON COLUMN @extschema@.goes_stat_horizon.horizon IS
+    'no event at or below it can still appear, or disappear; as of now, what goes_horizon() returns may be a little behind';
+COMMENT ON COLUMN @extschema@.goes_stat_horizon.last_position IS 'the last position that was taken';
+COMMENT ON COLUMN @extschema@.goes_stat_horizon.holder_pid IS
+    'process id of the session whose open transaction has taken the lowest position; NULL: none holds the horizon back';
+COMMENT ON COLUMN @extschema@.goes_stat_horizon.held_since IS 'when that transaction took its first position';
+GRANT SELECT ON @extschema@.goes_stat_horizon TO PUBLIC;
+
+CREATE FUNCTION goes.stat_dead_letters()
+RETURNS TABLE (reactor text, "position" bigint, aggregate_type text, aggregate_id uuid, aggregate_version bigint, attempts integer,
+    sqlstate text, error text, failed_at timestamptz)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_stat_dead_letters';
+COMMENT ON FUNCTION goes.stat_dead_letters() IS 'the rows of view goes_dead_letters';
+
+CREATE VIEW @extschema@.goes_dead_letters AS
+    SELECT d.reactor, d."position", d.aggregate_type, d.aggregate_id, d.aggregate_version, d.attempts, d.sqlstate, d.error, d.failed_at
+    FROM goes.stat_dead_letters() d;
+COMMENT ON VIEW @extschema@.goes_dead_letters IS
+    'the events that reactors which you may manage were given up on; goes_retry tries them again, goes_skip removes them';
+COMMENT ON COLUMN @extschema@.goes_dead_letters.reactor IS 'qualified function, or the name of an outside reactor';
+COMMENT ON COLUMN @extschema@.goes_dead_letters.position IS 'position of the event';
+COMMENT ON COLUMN @extschema@.goes_dead_letters.aggregate_type IS 'its type';
+COMMENT ON COLUMN @extschema@.goes_dead_letters.aggregate_id IS 'its aggregate';
+COMMENT ON COLUMN @extschema@.goes_dead_letters.aggregate_version IS 'version of the aggregate after it';
+COMMENT ON COLUMN @extschema@.goes_dead_letters.attempts IS 'attempts that failed';
+COMMENT ON COLUMN @extschema@.goes_dead_letters.sqlstate IS 'of the last error; NULL: goes_skip gave the event up before any';
+COMMENT ON COLUMN @extschema@.goes_dead_letters.error IS 'its message, without transient data';
+COMMENT ON COLUMN @extschema@.goes_dead_letters.failed_at IS 'when it was raised';
+GRANT SELECT ON @extschema@.goes_dead_letters TO PUBLIC;
 
 -- ---------------------------------------------------------------------------
 -- Triggers

@@ -22,6 +22,7 @@
 #include "event.h"
 #include "executor/spi.h"
 #include "guard.h"
+#include "miscadmin.h"
 #include "model.h"
 #include "nodes/parsenodes.h"
 #include "reactor.h"
@@ -584,6 +585,25 @@ check_altered_tables(const Node *parsetree)
 	}
 }
 
+/* pg_restore --disable-triggers lets no trigger of the registry tell of it. */
+static bool
+is_restore(const Node *parsetree)
+{
+	const AlterTableStmt *statement = (const AlterTableStmt *) parsetree;
+	ListCell   *cell;
+
+	if (!IsA(parsetree, AlterTableStmt) || !superuser() ||
+		statement->relation->schemaname == NULL ||
+		strcmp(statement->relation->schemaname, "goes") != 0)
+		return false;
+	foreach(cell, statement->cmds)
+	{
+		if (((AlterTableCmd *) lfirst(cell))->subtype == AT_DisableTrigAll)
+			return true;
+	}
+	return false;
+}
+
 PG_FUNCTION_INFO_V1(goes_ddl_command_end);
 
 /*
@@ -597,6 +617,8 @@ goes_ddl_command_end(PG_FUNCTION_ARGS)
 	const Node *parsetree = event_trigger_parsetree(fcinfo);
 
 	SPI_connect();
+	if (is_restore(parsetree))
+		goes_begin_restore();
 	/* Who owns a function may have a runner */
 	if (IsA(parsetree, AlterOwnerStmt))
 		goes_workers_changed();

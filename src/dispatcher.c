@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "commands/async.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
@@ -69,9 +70,6 @@ int			goes_max_runners = 4;
 /* An owner that could not have a runner may have one after that long, in ms */
 #define BLOCKED_INTERVAL 5000
 #define NO_SLOT_INTERVAL 1000
-
-/* A runner that has worked for that long, in ms, may have to make room */
-#define FAIR_TIME 1000
 
 /* After a runner could not connect: that long, in ms, doubled up to a limit */
 #define FIRST_PAUSE 1000
@@ -377,43 +375,6 @@ blocked_for(const Owner *owner)
 }
 
 /*
- * All runners of the database are taken, and this owner has none: let one of
- * another owner end, which is idle, or has had its turn.
- */
-static void
-make_room(const Owner *owner)
-{
-	GoesWorker *chosen = NULL;
-	TimestampTz chosen_since = 0;
-
-	for (int i = 0; i < goes_shared->nworkers; i++)
-	{
-		GoesWorker *worker = goes_worker_entry(i);
-		TimestampTz since;
-
-		if (!is_runner_of(worker, InvalidOid) || worker->role == owner->role ||
-			worker->pid == 0)
-			continue;
-		/* One is about to leave already */
-		if (worker->leave)
-			return;
-		since = pg_atomic_read_u64(&worker->busy_since);
-		if (since != 0 &&
-			!TimestampDifferenceExceeds(worker->since, GetCurrentTimestamp(), FAIR_TIME))
-			continue;
-		if (chosen == NULL || since < chosen_since)
-		{
-			chosen = worker;
-			chosen_since = since;
-		}
-	}
-	if (chosen == NULL)
-		return;
-	chosen->leave = true;
-	SetLatch(&ProcGlobal->allProcs[chosen->procno].procLatch);
-}
-
-/*
  * Can an owner without a runner, which had to make room for others, do without?
  * An event of its own that has failed may be due.
  */
@@ -451,10 +412,15 @@ serve_owner(Owner *owner, int64 horizon)
 	if (all.runners >= goes_max_runners)
 	{
 		if (count.runners == 0)
-			make_room(owner);
+			(void) goes_worker_make_room(MyDatabaseId, owner->role);
 		return BUSY_TIME;
 	}
-	return start_runner(owner) ? BUSY_TIME : NO_SLOT_INTERVAL;
+	if (start_runner(owner))
+		return BUSY_TIME;
+	/* Runners of other databases may have nothing to do */
+	if (count.runners == 0)
+		(void) goes_worker_make_room(InvalidOid, owner->role);
+	return NO_SLOT_INTERVAL;
 }
 
 /* Give all owners runners; returns in how many ms to look again. */
@@ -519,6 +485,47 @@ tell_waiters(int64 horizon)
  * ---------------------------------------------------------------------------
  */
 
+/* Does the reactor still want the transient data of the event? */
+static bool
+is_wanted(const GoesClaim *claim)
+{
+	static const Oid argtypes[] = {UUIDOID, INT8OID};
+	Datum		args[] = {
+		UUIDPGetDatum(&claim->reactor),
+		Int64GetDatum(claim->position)
+	};
+
+	return goes_registry_execute("SELECT 1 FROM goes.reactors r WHERE r.id OPERATOR(pg_catalog.=) $1"
+								 " AND r.active AND NOT r.paused"
+								 " AND ($2 OPERATOR(pg_catalog.>) (SELECT pg_catalog.min(checkpoint) FROM goes.progress p"
+								 " WHERE p.reactor OPERATOR(pg_catalog.=) $1)"
+								 " OR EXISTS (SELECT FROM goes.pending q WHERE q.reactor OPERATOR(pg_catalog.=) $1"
+								 " AND q.position OPERATOR(pg_catalog.=) $2))",
+								 goes_lengthof(argtypes), argtypes, args, NULL) > 0;
+}
+
+/*
+ * There was no room for transient data: give back what is claimed for events
+ * that were passed, because the reactor does not get them any more.  Above the
+ * horizon nothing is certain.
+ */
+static void
+settle_passed(int64 horizon)
+{
+	GoesClaim  *claims;
+	int			count;
+
+	if (!goes_transient_was_full())
+		return;
+	count = goes_transient_claims(&claims);
+	for (int i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (claims[i].position <= horizon && !is_wanted(&claims[i]))
+			goes_transient_settle(claims[i].position, &claims[i].reactor);
+	}
+}
+
 static void
 look_again(void)
 {
@@ -569,13 +576,13 @@ work(void)
 	AcceptInvalidationMessages();
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (!begun)
-		begun = all_complete(&timeout);
+	begun = !goes_is_being_restored() && (begun || all_complete(&timeout));
 	if (begun)
 	{
 		look_again();
 		horizon = goes_horizon_live();
 		tell_waiters(horizon);
+		settle_passed(horizon);
 		timeout = Min(store_horizon(horizon), serve_owners(horizon));
 		if (!goes_horizon_is_certain())
 			timeout = Min(timeout, UNCERTAIN_INTERVAL);

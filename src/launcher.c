@@ -429,6 +429,7 @@ order(Database *database, TimestampTz now)
 	if (worker == NULL)
 	{
 		warn_no_room(database);
+		(void) goes_worker_make_room(InvalidOid, InvalidOid);
 		retry_due = later(now, RETRY_INTERVAL);
 		return false;
 	}

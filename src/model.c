@@ -86,6 +86,7 @@ optional_text_arg(FunctionCallInfo fcinfo, int n)
 void
 goes_lock_registry(void)
 {
+	PreventCommandDuringRecovery("a change of goes's registry");
 	LockDatabaseObject(ExtensionRelationId, goes_objects()->extension, 0,
 					   ShareUpdateExclusiveLock);
 }

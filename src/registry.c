@@ -45,6 +45,7 @@ typedef struct CacheEntry
 static HTAB *cache = NULL;
 static uint64 generation = 1;	/* counts the changes of the registry */
 static Oid	registry_relation = InvalidOid; /* goes.aggregate_types */
+static int	executing = 0;		/* goes_registry_execute is at work */
 static GoesObjects objects;
 static bool objects_valid = false;
 
@@ -117,6 +118,9 @@ goes_registry_changed(PG_FUNCTION_ARGS)
 								 get_namespace_oid("goes", false));
 	CacheInvalidateRelcacheByRelid(relation);
 	goes_workers_changed();
+	/* Nobody but a restore writes the registry past goes's own functions */
+	if (executing == 0)
+		goes_begin_restore();
 	return PointerGetDatum(NULL);
 }
 
@@ -594,13 +598,24 @@ goes_registry_execute(const char *sql, int nargs, const Oid *argtypes,
 					  const Datum *args, const char *nulls)
 {
 	GoesRole	before = goes_become(goes_objects()->owner);
-
 	SPIPlanPtr	plan = SPI_prepare(sql, nargs, unconstify(Oid *, argtypes));
+	int			result = SPI_ERROR_ARGUMENT;
 
-	if (plan == NULL ||
-		SPI_execute_snapshot(plan, unconstify(Datum *, args), nulls,
-							 GetLatestSnapshot(), InvalidSnapshot,
-							 false, true, 0) < 0)
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\"", sql);
+	executing++;
+	PG_TRY();
+	{
+		result = SPI_execute_snapshot(plan, unconstify(Datum *, args), nulls,
+									  GetLatestSnapshot(), InvalidSnapshot,
+									  false, true, 0);
+	}
+	PG_FINALLY();
+	{
+		executing--;
+	}
+	PG_END_TRY();
+	if (result < 0)
 		elog(ERROR, "could not execute \"%s\"", sql);
 	SPI_freeplan(plan);
 	goes_unbecome(before);

@@ -195,7 +195,8 @@ work_on_tasks(int64 horizon)
 		GoesDelivered delivered;
 
 		CHECK_FOR_INTERRUPTS();
-		if (goes_my_worker->leave || goes_task_is_idle(task, horizon))
+		if (goes_my_worker->leave || goes_is_being_restored() ||
+			goes_task_is_idle(task, horizon))
 			continue;
 		delivered = goes_task_deliver(task, horizon);
 		worked |= delivered == GOES_DELIVERED_SOME;

@@ -164,9 +164,9 @@ goes_wake_worker(GoesWorker *worker)
 
 /*
  * goes_wake_database
- *		End the sleep of the workers of a database.  Takes no lock: an entry that
- *		changes hands meanwhile wakes up its new worker for nothing, and no
- *		worker sleeps before it has looked at what we did before.
+ *		End the sleep of the workers of a database (InvalidOid: of all).  Takes no
+ *		lock: an entry that changes hands meanwhile wakes up its new worker for
+ *		nothing, and no worker sleeps before it has looked at what we did before.
  */
 void
 goes_wake_database(Oid database)
@@ -176,7 +176,8 @@ goes_wake_database(Oid database)
 	{
 		GoesWorker *worker = goes_worker_entry(i);
 
-		if (worker->database == database && worker->kind != GOES_LAUNCHER)
+		if (worker->kind != GOES_LAUNCHER &&
+			(worker->database == database || !OidIsValid(database)))
 			goes_wake_worker(worker);
 	}
 }
@@ -244,6 +245,55 @@ goes_progressed(void)
 }
 
 /* ---------------------------------------------------------------------------
+ * Restores
+ * ---------------------------------------------------------------------------
+ */
+
+/* Workers that saw a part of what was restored look at it anew. */
+static void
+tell_change(void)
+{
+	pg_atomic_fetch_add_u64(&goes_shared->changes, 1);
+	goes_wake_database(MyDatabaseId);
+	goes_progressed();
+}
+
+static void
+end_restore(int code, Datum arg)
+{
+	goes_my_slot()->restored = InvalidOid;
+	tell_change();
+}
+
+/*
+ * goes_begin_restore
+ *		This session loads the registry from a dump: until it ends, nothing is
+ *		dispatched in its database, for tables of which some rows are missing yet
+ *		must not be read.
+ */
+void
+goes_begin_restore(void)
+{
+	if (!goes_preloaded() || OidIsValid(goes_my_slot()->restored))
+		return;
+	before_shmem_exit(end_restore, (Datum) 0);
+	goes_my_slot()->restored = MyDatabaseId;
+	tell_change();
+}
+
+/* goes_is_being_restored: does any session load this database from a dump? */
+bool
+goes_is_being_restored(void)
+{
+	for (int i = 0; i < goes_shared->nslots; i++)
+	{
+		if (goes_shared->slots[i].restored == MyDatabaseId)
+			return true;
+	}
+	return false;
+}
+
+/* ---------------------------------------------------------------------------
  * At the end of a transaction
  * ---------------------------------------------------------------------------
  */
@@ -282,15 +332,6 @@ transaction_commits(XactEvent event, void *arg)
 		goes_horizon_hold();
 }
 
-/* A rollback, too, ends the wait of a runner for what was locked. */
-static void
-tell_change(void)
-{
-	pg_atomic_fetch_add_u64(&goes_shared->changes, 1);
-	goes_wake_database(MyDatabaseId);
-	goes_progressed();
-}
-
 /*
  * Tell it after invalidations were sent and locks released, so that whoever
  * looks sees the change; and settle the positions after that.
@@ -302,6 +343,7 @@ transaction_ended(ResourceReleasePhase phase, bool is_commit, bool is_top_level,
 	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level ||
 		!goes_preloaded())
 		return;
+	/* A rollback, too, ends the wait of a runner for what was locked */
 	if (workers_changed)
 		tell_change();
 	if (is_commit && launch)

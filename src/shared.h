@@ -34,7 +34,9 @@ typedef struct GoesSlot
 	TimestampTz since;			/* when it was taken */
 	Oid			held;			/* a database that must be without workers while
 								 * a command of this backend runs, or InvalidOid */
-	char		padding[PG_CACHE_LINE_SIZE - 32];
+	Oid			restored;		/* the database into which this backend restores
+								 * a dump, or InvalidOid */
+	char		padding[PG_CACHE_LINE_SIZE - 36];
 } GoesSlot;
 
 typedef enum GoesWorkerKind
@@ -131,6 +133,8 @@ extern void goes_tell_launcher(Oid database, bool absent);
 extern GoesWorker *goes_find_dispatcher(Oid database);
 extern void goes_progressed(void);
 
+extern void goes_begin_restore(void);
+extern bool goes_is_being_restored(void);
 extern void goes_progressed_at_commit(void);
 extern void goes_workers_changed(void);
 extern void goes_launch_at_commit(void);

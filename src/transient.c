@@ -51,6 +51,7 @@ typedef struct Memory
 {
 	LWLock	   *lock;
 	pg_atomic_uint32 nentries;	/* also read without the lock */
+	pg_atomic_uint32 full;		/* how often somebody found no room */
 	uint32		nblocks;
 	uint32		nbuckets;
 	uint32		nfree;			/* blocks */
@@ -75,6 +76,10 @@ typedef struct Entry
 
 StaticAssertDecl(sizeof(Entry) % UUID_LEN == 0 && BLOCK_SIZE % UUID_LEN == 0,
 				 "a block holds uuids whole");
+
+/* For how long a command waits for room: so often so many microseconds */
+#define ROOM_TRIES 20
+#define ROOM_INTERVAL 5000
 
 typedef enum ActionKind
 {
@@ -134,6 +139,7 @@ initialize(void)
 
 	memory->lock = &GetNamedLWLockTranche(TRANCHE)->lock;
 	pg_atomic_init_u32(&memory->nentries, 0);
+	pg_atomic_init_u32(&memory->full, 0);
 	memory->nbuckets = (memory_size() - overhead) / bucket_size;
 	memory->nblocks = memory->nbuckets * BLOCKS_PER_BUCKET;
 	memory->nfree = memory->nblocks - 1;
@@ -588,6 +594,35 @@ report_full(Size size, uint32 nfree)
 			 errhint("Raise goes.transient_memory, or see which reactors are blocked or lag behind: transient data stays until all reactors of its event are done.")));
 }
 
+/* Let all dispatchers look for what is claimed for nothing, and wait a little. */
+static void
+ask_for_room(uint32 needed)
+{
+	pg_atomic_fetch_add_u32(&memory->full, 1);
+	goes_wake_database(InvalidOid);
+	for (int i = 0; i < ROOM_TRIES && memory->nfree < needed; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(ROOM_INTERVAL);
+	}
+}
+
+/* Make the entry if there is room; returns how many blocks were free. */
+static uint32
+try_reserve(const Action *action, uint32 needed, Jsonb *data, int nreactors,
+			const pg_uuid_t *reactors)
+{
+	uint32		nfree;
+
+	LWLockAcquire(memory->lock, LW_EXCLUSIVE);
+	nfree = memory->nfree;
+	if (needed <= nfree)
+		make_entry(take_blocks(needed), action->sequence, action->position, data,
+				   nreactors, reactors);
+	LWLockRelease(memory->lock);
+	return nfree;
+}
+
 /*
  * goes_transient_reserve
  *		Keep the transient data of an event that this transaction appends until
@@ -607,13 +642,13 @@ goes_transient_reserve(int64 position, Jsonb *data, int nreactors,
 		return;
 	Assert(nreactors > 0);
 	action = new_action(RELEASE, current_sequence(), position);
-	LWLockAcquire(memory->lock, LW_EXCLUSIVE);
-	nfree = memory->nfree;
-	if (needed <= nfree)
-		make_entry(take_blocks(needed), action->sequence, position, data,
-				   nreactors, reactors);
-	LWLockRelease(memory->lock);
-	if (needed > nfree)
+	nfree = try_reserve(action, needed, data, nreactors, reactors);
+	if (nfree < needed && needed < memory->nblocks)
+	{
+		ask_for_room(needed);
+		nfree = try_reserve(action, needed, data, nreactors, reactors);
+	}
+	if (nfree < needed)
 	{
 		pfree(action);
 		report_full(size, nfree);
@@ -726,4 +761,60 @@ goes_transient_sweep(Oid database, Oid sequence)
 
 	if (!is_empty())
 		drop_entries(is_of_other_sequence, oids);
+}
+
+/* goes_transient_was_full: has anybody found no room since this process asked? */
+bool
+goes_transient_was_full(void)
+{
+	static uint32 seen = 0;
+	uint32		full = goes_preloaded() ? pg_atomic_read_u32(&memory->full) : 0;
+	bool		was_full = full != seen;
+
+	seen = full;
+	return was_full;
+}
+
+/* Collect the claims in this database, at most limit; returns how many there are. */
+static int
+collect_claims(Oid sequence, GoesClaim *claims, int limit)
+{
+	int			count = 0;
+
+	LWLockAcquire(memory->lock, LW_SHARED);
+	for (uint32 bucket = 0; bucket < memory->nbuckets; bucket++)
+	{
+		for (uint32 block = memory->buckets[bucket]; block != NO_BLOCK;
+			 block = entry_address(block)->next)
+		{
+			Entry	   *entry = entry_address(block);
+
+			if (entry->database != MyDatabaseId || entry->sequence != sequence)
+				continue;
+			for (int i = 0; i < entry->nwaiting; i++, count++)
+			{
+				if (count >= limit)
+					continue;
+				claims[count].position = entry->position;
+				read_bytes(block, reactor_offset(i), &claims[count].reactor, UUID_LEN);
+			}
+		}
+	}
+	LWLockRelease(memory->lock);
+	return count;
+}
+
+/*
+ * goes_transient_claims
+ *		Who has not settled what yet, in this database, in the current context;
+ *		returns how many.
+ */
+int
+goes_transient_claims(GoesClaim **claims)
+{
+	Oid			sequence = current_sequence();
+	int			count = collect_claims(sequence, NULL, 0);
+
+	*claims = palloc_extended(Max(1, count) * sizeof(GoesClaim), MCXT_ALLOC_HUGE);
+	return Min(count, collect_claims(sequence, *claims, count));
 }

@@ -16,6 +16,13 @@
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 
+/* A reactor has not settled an event yet */
+typedef struct GoesClaim
+{
+	int64		position;
+	pg_uuid_t	reactor;
+} GoesClaim;
+
 /* Setting goes.transient_memory, in kB */
 extern int	goes_transient_memory;
 
@@ -30,5 +37,7 @@ extern void goes_transient_settle_at_commit(int64 position,
 											const pg_uuid_t *reactor);
 extern void goes_transient_forget_at_commit(const pg_uuid_t *reactor);
 extern void goes_transient_sweep(Oid database, Oid sequence);
+extern bool goes_transient_was_full(void);
+extern int	goes_transient_claims(GoesClaim **claims);
 
 #endif							/* GOES_TRANSIENT_H */

@@ -33,6 +33,9 @@
 #include "uuid.h"
 #include "worker.h"
 
+/* A runner that has been there for that long, in ms, may have to make room */
+#define FAIR_TIME 1000
+
 GoesWorker *goes_my_worker = NULL;
 
 static void handle_terminate(SIGNAL_ARGS);
@@ -153,6 +156,57 @@ goes_worker_order(GoesWorkerKind kind, Oid database, Oid role, uint32 *serial,
 		return entry;
 	goes_worker_give_up(entry, *serial);
 	return NULL;
+}
+
+/* May the runner be asked to leave?  One that is idle, or has had its turn. */
+static bool
+may_leave(const GoesWorker *worker, TimestampTz busy_since)
+{
+	return busy_since == 0 ||
+		TimestampDifferenceExceeds(worker->since, GetCurrentTimestamp(), FAIR_TIME);
+}
+
+/*
+ * goes_worker_make_room
+ *		Let a runner of a database (InvalidOid: of any) leave that is not for
+ *		that role: one that is idle, or has worked for a while.  False if there
+ *		is none.  Its dispatcher starts another one when there is work.
+ */
+bool
+goes_worker_make_room(Oid database, Oid role)
+{
+	GoesWorker *chosen = NULL;
+	TimestampTz chosen_since = 0;
+
+	LWLockAcquire(goes_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < goes_shared->nworkers; i++)
+	{
+		GoesWorker *worker = goes_worker_entry(i);
+		TimestampTz since = pg_atomic_read_u64(&worker->busy_since);
+
+		if (!worker->in_use || worker->kind != GOES_RUNNER || worker->pid == 0 ||
+			(OidIsValid(database) && worker->database != database) ||
+			(worker->role == role && worker->database == MyDatabaseId))
+			continue;
+		/* One is about to leave already */
+		if (worker->leave)
+		{
+			chosen = worker;
+			break;
+		}
+		if (may_leave(worker, since) && (chosen == NULL || since < chosen_since))
+		{
+			chosen = worker;
+			chosen_since = since;
+		}
+	}
+	if (chosen != NULL && !chosen->leave)
+	{
+		chosen->leave = true;
+		SetLatch(&ProcGlobal->allProcs[chosen->procno].procLatch);
+	}
+	LWLockRelease(goes_shared->lock);
+	return chosen != NULL;
 }
 
 /* goes_register_launcher: let the postmaster start it, and start it again. */

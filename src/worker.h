@@ -19,6 +19,7 @@ extern GoesWorker *goes_my_worker;
 extern GoesWorker *goes_worker_order(GoesWorkerKind kind, Oid database, Oid role,
 									 uint32 *serial, BackgroundWorkerHandle **handle);
 extern void goes_worker_give_up(GoesWorker *worker, uint32 serial);
+extern bool goes_worker_make_room(Oid database, Oid role);
 extern void goes_register_launcher(void);
 extern void goes_worker_start(GoesWorkerKind kind, Datum arg);
 extern bool goes_database_is_held(Oid database);
