@@ -70,6 +70,8 @@ REGRESS = \
 	rls \
 	tables \
 	history \
+	events \
+	stats \
 
 ISOLATION = \
 	concurrent-commands \

@@ -226,7 +226,7 @@ CREATE INDEX commands_claimed_at ON goes.commands (claimed_at);
 COMMENT ON INDEX goes.commands_claimed_at IS 'for goes_forget_commands';
 
 GRANT SELECT ON goes.aggregate_types, goes.event_types, goes.command_types, goes.upcasters, goes.reactors,
-    goes.position, goes.progress, goes.horizon TO PUBLIC;
+    goes.position, goes.horizon TO PUBLIC;
 
 SELECT pg_catalog.pg_extension_config_dump('goes.position', '');
 SELECT pg_catalog.pg_extension_config_dump('goes.aggregate_types', '');

@@ -156,18 +156,6 @@ goes_task_is_idle(const GoesTask *task, int64 horizon)
  * ---------------------------------------------------------------------------
  */
 
-/* As everybody else gets it; the upcasters are the table owner's functions. */
-static const GoesEvent *
-upcast(const GoesFound *found, const GoesEvent *event)
-{
-	GoesRole	before = goes_become(goes_relation_owner(found->source->events));
-	const GoesEvent *seen = goes_upcast(goes_get_aggregate_type(found->source->type),
-										event);
-
-	goes_unbecome(before);
-	return seen;
-}
-
 /* What survives even the rollback of a call. */
 static void
 release_session(void)
@@ -244,6 +232,7 @@ static void
 call(Batch *batch, const GoesFound *found, Jsonb **transient)
 {
 	GoesTask   *task = batch->task;
+	GoesAggregateType *type;
 	GoesEvent  *event;
 	int			guc_level;
 	Datum		arg;
@@ -252,7 +241,8 @@ call(Batch *batch, const GoesFound *found, Jsonb **transient)
 	MemoryContextSwitchTo(batch->event_context);
 	event = goes_found_event(found);
 	event->transient = *transient = goes_transient_find(event->position);
-	arg = goes_event_to_datum(upcast(found, event), true);
+	type = goes_get_aggregate_type(found->source->type);
+	arg = goes_event_to_datum(goes_upcast_as_owner(type, event), true);
 	goes_set_cause(event);
 	guc_level = NewGUCNestLevel();
 	PushActiveSnapshot(GetTransactionSnapshot());

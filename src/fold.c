@@ -20,6 +20,7 @@
 #include "relation.h"
 #include "upcaster.h"
 #include "utils/memutils.h"
+#include "utils/portal.h"
 #include "uuid.h"
 
 /* Garbage beside a state, in bytes, that is worth moving it */
@@ -153,9 +154,12 @@ goes_events_each(const GoesAggregateType *type, const char *sql, int nargs,
 												   unconstify(Datum *, args),
 												   nulls, read_only, 0);
 
+	/* A calculator could close it */
+	PinPortal(portal);
 	do
 		SPI_cursor_fetch(portal, true, FETCH_COUNT);
 	while (hand_over(type, context, callback, arg));
+	UnpinPortal(portal);
 	SPI_cursor_close(portal);
 	MemoryContextDelete(context);
 }

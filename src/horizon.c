@@ -31,6 +31,7 @@
 #include "access/htup_details.h"
 #include "access/relscan.h"
 #include "access/table.h"
+#include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -330,7 +331,10 @@ goes_stat_horizon(PG_FUNCTION_ARGS)
 	goes_require_preload();
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	values[0] = Int64GetDatum(goes_horizon_live());
+	/* On a standby the sequence is ahead of what it gave out */
+	values[0] = Int64GetDatum(RecoveryInProgress() ?
+							  goes_horizon_persisted(GetActiveSnapshot()) :
+							  goes_horizon_live());
 	values[1] = Int64GetDatum(goes_position_last());
 	if (lowest_taken(&holder) != GOES_POSITION_NONE)
 	{

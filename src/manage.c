@@ -319,6 +319,25 @@ passed_range(const GoesReactor *reactor, const GoesPending *event)
 	return range;
 }
 
+/* Let the next event of the aggregate be due, if there is one. */
+static void
+advance(const GoesReactor *reactor, const GoesPending *event)
+{
+	GoesRange	range = passed_range(reactor, event);
+	GoesSources *sources = goes_sources_create(CurrentMemoryContext, reactor,
+											   goes_reactor_owner(reactor), 0, 1);
+
+	PG_TRY();
+	{
+		goes_pending_advance(reactor, sources, event, &range);
+	}
+	PG_FINALLY();
+	{
+		goes_sources_free(sources);
+	}
+	PG_END_TRY();
+}
+
 PG_FUNCTION_INFO_V1(goes_skip);
 
 /*
@@ -338,14 +357,7 @@ goes_skip(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("argument \"%s\" must not be null", "event_position")));
 	if (goes_pending_skip(reactor, PG_GETARG_INT64(1), &event))
-	{
-		GoesSources *sources = goes_sources_create(CurrentMemoryContext, reactor,
-												   goes_reactor_owner(reactor), 0, 1);
-		GoesRange	range = passed_range(reactor, &event);
-
-		goes_pending_advance(reactor, sources, &event, &range);
-		goes_sources_free(sources);
-	}
+		advance(reactor, &event);
 	else if (!goes_pending_remove_dead(reactor, PG_GETARG_INT64(1)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

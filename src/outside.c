@@ -217,19 +217,15 @@ has_something(void *arg)
  * ---------------------------------------------------------------------------
  */
 
-/* The event as it is given to the program; upcasters are its owner's functions. */
+/* The event as it is given to the program. */
 static Datum
 event_datum(const GoesFound *found)
 {
+	GoesAggregateType *type = goes_get_aggregate_type(found->source->type);
 	GoesEvent  *event = goes_found_event(found);
-	GoesRole	before;
-	const GoesEvent *seen;
 
 	event->transient = goes_transient_find(event->position);
-	before = goes_become(goes_relation_owner(found->source->events));
-	seen = goes_upcast(goes_get_aggregate_type(found->source->type), event);
-	goes_unbecome(before);
-	return goes_event_to_datum(seen, true);
+	return goes_event_to_datum(goes_upcast_as_owner(type, event), true);
 }
 
 /* The same; false, and what went wrong, if an upcaster raises an error. */

@@ -28,7 +28,6 @@
 #include "reactor.h"
 #include "registry.h"
 #include "relation.h"
-#include "role.h"
 #include "shared.h"
 #include "storage/lmgr.h"
 #include "upcaster.h"
@@ -334,24 +333,6 @@ close_streams(Reading *reading)
 		close_stream(lfirst(cell));
 }
 
-/*
- * As it is given to the caller.  The upcasters are the table owner's functions:
- * one who reads all types must not run what anybody registered with his rights.
- */
-static const GoesEvent *
-upcast(const GoesAggregateType *type, const GoesEvent *event)
-{
-	GoesRole	before;
-	const GoesEvent *seen;
-
-	if (type->nupcasters == 0)
-		return event;
-	before = goes_become(goes_relation_owner(type->events));
-	seen = goes_upcast(type, event);
-	goes_unbecome(before);
-	return seen;
-}
-
 static void
 give_event(Reading *reading, const GoesEvent *event)
 {
@@ -380,7 +361,7 @@ give_next(Reading *reading, const Stream *stream)
 	};
 
 	error_context_stack = &context;
-	give_event(reading, upcast(stream->type, event));
+	give_event(reading, goes_upcast_as_owner(stream->type, event));
 	error_context_stack = context.previous;
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextReset(reading->event_context);

@@ -14,6 +14,8 @@
 
 extern const GoesEvent *goes_upcast(const GoesAggregateType *type,
 									const GoesEvent *event);
+extern const GoesEvent *goes_upcast_as_owner(const GoesAggregateType *type,
+											 const GoesEvent *event);
 extern void goes_forget_upcaster(const char *type, const char *action,
 								 int32 from_version);
 
