@@ -25,6 +25,7 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_proc.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "compat.h"
@@ -92,7 +93,7 @@ hold(Oid database)
 	{
 		GoesWorker *worker = goes_worker_entry(i);
 
-		if (!is_worker_of(worker, database) || worker->pid == 0)
+		if (!is_worker_of(worker, database) || worker->pid <= 0)
 			continue;
 		worker->leave = true;
 		kill(worker->pid, SIGTERM);
@@ -292,10 +293,11 @@ process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
 }
 
 /*
- * DROP EXTENSION lets the workers look whether it was theirs.  DROP DATABASE
- * gets here when it has checked the user's rights, and before it
- * looks who is connected.  A database that is new or altered may be one where
- * the launcher has something to do.
+ * DROP EXTENSION lets the workers look whether it was theirs, and a function
+ * that is given to another role, whose reactor it is; no event trigger sees
+ * REASSIGN OWNED.  DROP DATABASE gets here when it has checked the user's
+ * rights, and before it looks who is connected.  A database that is new or
+ * altered may be one where the launcher has something to do.
  */
 static void
 object_access(ObjectAccessType access, Oid class, Oid object, int subobject,
@@ -303,7 +305,8 @@ object_access(ObjectAccessType access, Oid class, Oid object, int subobject,
 {
 	if (next_object_access != NULL)
 		next_object_access(access, class, object, subobject, arg);
-	if (class == ExtensionRelationId && access == OAT_DROP)
+	if ((class == ExtensionRelationId && access == OAT_DROP) ||
+		(class == ProcedureRelationId && access == OAT_POST_ALTER))
 		goes_workers_changed();
 	if (class != DatabaseRelationId)
 		return;

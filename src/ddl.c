@@ -619,9 +619,6 @@ goes_ddl_command_end(PG_FUNCTION_ARGS)
 	SPI_connect();
 	if (is_restore(parsetree))
 		goes_begin_restore();
-	/* Who owns a function may have a runner */
-	if (IsA(parsetree, AlterOwnerStmt))
-		goes_workers_changed();
 	if (may_rename(parsetree))
 		follow_renames(recall(parsetree));
 	check_altered_tables(parsetree);

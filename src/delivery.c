@@ -61,8 +61,9 @@
 /* A batch ends after that many milliseconds: others wait for its locks */
 #define BATCH_TIME 100
 
-/* The pause after an error of our own, in milliseconds */
+/* The pause after an error of our own, in ms, doubled up to a limit */
 #define ERROR_PAUSE 1000
+#define LONGEST_ERROR_PAUSE 60000
 
 /* The batch that is being delivered */
 typedef struct Batch
@@ -240,7 +241,8 @@ call(Batch *batch, const GoesFound *found, Jsonb **transient)
 
 	MemoryContextSwitchTo(batch->event_context);
 	event = goes_found_event(found);
-	event->transient = *transient = goes_transient_find(event->position);
+	event->transient = *transient = goes_transient_find(event->position,
+															 &task->reactor.id);
 	type = goes_get_aggregate_type(found->source->type);
 	arg = goes_event_to_datum(goes_upcast_as_owner(type, event), true);
 	goes_set_cause(event);
@@ -694,6 +696,7 @@ commit_batch(Batch *batch)
 	batch->committing = true;
 	CommitTransactionCommand();
 	batch->committing = false;
+	task->error_pause = 0;
 	MemoryContextSwitchTo(batch->context);
 	if (!batch->advanced)
 		return;
@@ -782,16 +785,22 @@ recover(Batch *batch)
 	if (!of_reactor)
 		EmitErrorReport();
 	FlushErrorState();
+	disable_timeout(STATEMENT_TIMEOUT, false);
 	AbortCurrentTransaction();
+	QueryCancelPending = false;
 	MemoryContextSwitchTo(batch->context);
 	goes_my_worker->position = 0;
 	task->next_due = 0;
 	task->alone_to = Max(task->alone_to, batch->last);
 	if (!of_reactor)
-		task->not_before = GetCurrentTimestamp() + ERROR_PAUSE * INT64CONST(1000);
+	{
+		task->error_pause = Min(Max(ERROR_PAUSE, task->error_pause * 2),
+								LONGEST_ERROR_PAUSE);
+		task->not_before = GetCurrentTimestamp() + task->error_pause * INT64CONST(1000);
+	}
 	else if (batch->count == 1)
 	{
-		failure = take_failure(error, goes_transient_find(batch->last));
+		failure = take_failure(error, goes_transient_find(batch->last, &task->reactor.id));
 		fail_alone(batch, &failure);
 	}
 }

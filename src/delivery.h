@@ -30,6 +30,7 @@ typedef struct GoesTask
 								 * one for many could not commit */
 	bool		retried;		/* the last batch was of those */
 	TimestampTz not_before;		/* after an error of our own */
+	int			error_pause;	/* in milliseconds; 0: there was none */
 	GoesFunction *function;
 	GoesSources *sources;
 } GoesTask;

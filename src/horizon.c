@@ -135,7 +135,7 @@ goes_horizon_release(void)
 {
 	GoesSlot   *slot;
 
-	if (!goes_preloaded())
+	if (!goes_has_slot())
 		return;
 	slot = goes_my_slot();
 	if (pg_atomic_read_u64(&slot->lowest) == GOES_POSITION_NONE)

@@ -57,6 +57,7 @@ begin_change(FunctionCallInfo fcinfo)
 	GoesReactor *reactor;
 
 	goes_require_preload();
+	PreventCommandDuringRecovery("a change of a reactor");
 	SPI_connect();
 	reactor = goes_reactor_find(name);
 	check_waiting(reactor);
@@ -344,7 +345,8 @@ PG_FUNCTION_INFO_V1(goes_skip);
  * goes_skip(reactor text, event_position bigint)
  *		Give up an event that has failed: it becomes a dead letter, and the later
  *		events of its aggregate go on.  One that is a dead letter already is
- *		removed.  Any other: 22023; NULL: 22004; others as for goes_pause.
+ *		removed.  Any other: 22023; NULL: 22004; 55000 also if the reactor is off;
+ *		others as for goes_pause.
  */
 Datum
 goes_skip(PG_FUNCTION_ARGS)
@@ -352,6 +354,12 @@ goes_skip(PG_FUNCTION_ARGS)
 	GoesReactor *reactor = begin_change(fcinfo);
 	GoesPending event;
 
+	/* Without its patterns nobody knows the next event of the aggregate */
+	if (!reactor->active)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("reactor \"%s\" is off", reactor->name),
+				 errhint("Call goes_on to let it go on.")));
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

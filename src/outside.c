@@ -10,7 +10,8 @@
  * does not matter through which connection a program settles.
  *
  * The progress is locked while a fetch looks for events, so before it locks, it
- * makes sure that there is something: it never waits with the lock.
+ * makes sure that there is something, in a subtransaction that is rolled back:
+ * it never waits with a lock.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,6 +25,8 @@
 #include "funcapi.h"
 #include "horizon.h"
 #include "interval.h"
+#include "libpq/libpq.h"
+#include "libpq/libpq-be.h"
 #include "miscadmin.h"
 #include "model.h"
 #include "pending.h"
@@ -35,10 +38,12 @@
 #include "scrub.h"
 #include "shared.h"
 #include "source.h"
+#include "tcop/tcopprot.h"
 #include "transient.h"
 #include "upcaster.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -50,19 +55,23 @@
 
 #define GREATEST_FETCH 100000
 
+/* It looks again after that long, in ms, if the horizon is not certain */
+#define UNCERTAIN_INTERVAL 10
+
 /* For how long, in ms, a fetch tries to lock what another one has locked */
 #define LOCK_PATIENCE 1000
 
 /* A fetch that is going on */
 typedef struct Fetch
 {
-	MemoryContext context;
-	GoesReactor *reactor;
+	char	   *name;			/* of the reactor */
+	GoesReactor *reactor;		/* as last read, in the SPI context of then */
 	GoesSources *sources;
 	GoesProgress progress;
 	GoesAdvance advance;
 	int			max_events;
 	TimestampTz look_at;		/* when a pending event is due */
+	bool		has_passed;		/* events that are for nobody */
 	TimestampTz lease_end;
 	int			nevents;
 	Tuplestorestate *result;
@@ -74,35 +83,45 @@ typedef struct Fetch
  * ---------------------------------------------------------------------------
  */
 
-/* The outside reactor that the first argument names, if the user may manage it. */
+/* The outside reactor of that name, if the user may manage it, and it is on. */
 static GoesReactor *
-outside_arg(FunctionCallInfo fcinfo)
+find_outside(const char *name)
 {
-	GoesReactor *reactor = goes_reactor_find(goes_text_arg(fcinfo, 0, "reactor"));
+	GoesReactor *reactor = goes_reactor_find(name);
 
 	if (reactor->mode != GOES_OUTSIDE)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("reactor \"%s\" is not an outside reactor", reactor->name)));
 	goes_reactor_check_may_manage(reactor);
+	if (!reactor->active)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("reactor \"%s\" is off", reactor->name),
+				 errhint("Call goes_on to let it go on.")));
 	return reactor;
 }
 
 /*
- * What the reactor reads from: kept for the next fetch of this session, since
- * preparing the statements costs more than running them.
+ * What the reactor of that name reads from, as it is registered now: kept for
+ * the next fetch of this session, since preparing the statements costs more than
+ * running them.
  */
 static GoesSources *
-sources_of(const GoesReactor *reactor)
+find_sources(const char *name, GoesReactor **reactor)
 {
 	static GoesSources *kept = NULL;
 	static GoesReactor *of = NULL;
 	static MemoryContext context = NULL;
 	static uint64 generation = 0;
+	uint64		before;
 	MemoryContext oldcontext;
 
-	if (kept != NULL && generation == goes_registry_generation() &&
-		goes_uuid_equal(&of->id, &reactor->id))
+	AcceptInvalidationMessages();
+	before = goes_registry_generation();
+	*reactor = find_outside(name);
+	if (kept != NULL && generation == before &&
+		goes_uuid_equal(&of->id, &(*reactor)->id))
 		return kept;
 	goes_sources_free(kept);
 	kept = NULL;
@@ -110,12 +129,25 @@ sources_of(const GoesReactor *reactor)
 		context = AllocSetContextCreate(CacheMemoryContext, "goes outside reactor",
 										ALLOCSET_SMALL_SIZES);
 	MemoryContextReset(context);
-	generation = goes_registry_generation();
 	oldcontext = MemoryContextSwitchTo(context);
-	of = goes_reactor_copy(reactor);
+	of = goes_reactor_copy(*reactor);
 	MemoryContextSwitchTo(oldcontext);
-	kept = goes_sources_create(context, of, goes_reactor_owner(reactor), 0, 1);
+	kept = goes_sources_create(context, of, goes_reactor_owner(*reactor), 0, 1);
+	/* What changed while it was read makes it outdated at once */
+	generation = before;
 	return kept;
+}
+
+/* What is kept must not be replaced while it is in use, by an upcaster say. */
+static bool in_use = false;
+
+static void
+check_not_nested(void)
+{
+	if (in_use)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("events cannot be fetched or settled while others are")));
 }
 
 /*
@@ -152,16 +184,16 @@ is_blocked(List *blocked, const GoesFound *found)
 
 /* Is there a new event whose aggregate is free? */
 static bool
-has_new(const Fetch *fetch, const GoesProgress *progress)
+has_new(Fetch *fetch, const GoesProgress *progress, int64 horizon)
 {
 	GoesRange	range = {
 		.after = progress->checkpoint,
-		.up_to = visible_horizon(),
+		.up_to = horizon,
 		.imported_to = progress->imported_to
 	};
-	int			nfound = 1;
+	int			nfound = CHUNK;
 
-	while (range.after < range.up_to && nfound > 0)
+	while (range.after < range.up_to && nfound == CHUNK)
 	{
 		GoesFound  *found;
 		List	   *blocked;
@@ -176,39 +208,59 @@ has_new(const Fetch *fetch, const GoesProgress *progress)
 			range.after = found[i].position;
 		}
 	}
+	fetch->has_passed = range.up_to > progress->checkpoint;
 	return false;
 }
 
+/* Look for events, without any lock; connected to SPI. */
 static bool
-is_paused(const GoesReactor *reactor)
+look(Fetch *fetch)
 {
-	const GoesReactor *now = goes_reactor_read(reactor->name);
+	int64		horizon = visible_horizon();
+	GoesProgress progress;
+	TimestampTz now = GetCurrentTimestamp();
 
-	return now == NULL || !now->active || now->paused;
+	/* What was registered before an event that is covered must be known */
+	fetch->sources = find_sources(fetch->name, &fetch->reactor);
+	fetch->look_at = DT_NOEND;
+	fetch->has_passed = false;
+	if (fetch->reactor->paused ||
+		!goes_progress_read(&fetch->reactor->id, 0, &progress))
+		return false;
+	fetch->look_at = goes_pending_next_due(fetch->reactor, 0, 1);
+	if (!goes_horizon_is_certain())
+		fetch->look_at = Min(fetch->look_at, now + UNCERTAIN_INTERVAL * 1000);
+	return fetch->look_at <= now || has_new(fetch, &progress, horizon);
+}
+
+/* A program that is gone must not lease events. */
+static void
+check_client(void)
+{
+	if (MyProcPort != NULL && !pq_check_connection())
+	{
+		ClientConnectionLost = true;
+		InterruptPending = true;
+	}
+	CHECK_FOR_INTERRUPTS();
 }
 
 static bool
 has_something(void *arg)
 {
 	Fetch	   *fetch = arg;
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "goes look",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext oldcontext = MemoryContextSwitchTo(context);
-	GoesProgress progress;
-	bool		something = false;
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	bool		something;
 
+	check_client();
+	BeginInternalSubTransaction(NULL);
 	SPI_connect();
-	fetch->look_at = DT_NOEND;
-	if (!is_paused(fetch->reactor) &&
-		goes_progress_read(&fetch->reactor->id, 0, &progress))
-	{
-		fetch->look_at = goes_pending_next_due(fetch->reactor, 0, 1);
-		something = fetch->look_at <= GetCurrentTimestamp() ||
-			has_new(fetch, &progress);
-	}
+	something = look(fetch);
 	SPI_finish();
-	MemoryContextSwitchTo(oldcontext);
-	MemoryContextDelete(context);
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
 	return something;
 }
 
@@ -219,18 +271,19 @@ has_something(void *arg)
 
 /* The event as it is given to the program. */
 static Datum
-event_datum(const GoesFound *found)
+event_datum(const GoesFound *found, const pg_uuid_t *reactor)
 {
 	GoesAggregateType *type = goes_get_aggregate_type(found->source->type);
 	GoesEvent  *event = goes_found_event(found);
 
-	event->transient = goes_transient_find(event->position);
+	event->transient = goes_transient_find(event->position, reactor);
 	return goes_event_to_datum(goes_upcast_as_owner(type, event), true);
 }
 
 /* The same; false, and what went wrong, if an upcaster raises an error. */
 static bool
-try_event_datum(const GoesFound *found, Datum *datum, GoesFailure *failure)
+try_event_datum(const GoesFound *found, const pg_uuid_t *reactor, Datum *datum,
+				GoesFailure *failure)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -238,14 +291,14 @@ try_event_datum(const GoesFound *found, Datum *datum, GoesFailure *failure)
 
 	if (goes_get_aggregate_type(found->source->type)->nupcasters == 0)
 	{
-		*datum = event_datum(found);
+		*datum = event_datum(found, reactor);
 		return true;
 	}
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		*datum = event_datum(found);
+		*datum = event_datum(found, reactor);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -254,6 +307,8 @@ try_event_datum(const GoesFound *found, Datum *datum, GoesFailure *failure)
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		failure->sqlerrcode = error->sqlerrcode;
@@ -294,7 +349,7 @@ lease(Fetch *fetch, const GoesPending *event, const GoesFound *found)
 	GoesFailure failure;
 	Datum		datum;
 
-	if (try_event_datum(found, &datum, &failure))
+	if (try_event_datum(found, &fetch->reactor->id, &datum, &failure))
 	{
 		goes_pending_put(fetch->reactor, event, fetch->lease_end, true, NULL);
 		give_event(fetch, datum);
@@ -387,10 +442,10 @@ fetch_found(Fetch *fetch, const GoesFound *found, int nfound)
 }
 
 static void
-fetch_new(Fetch *fetch)
+fetch_new(Fetch *fetch, int64 horizon)
 {
 	GoesRange	range = {
-		.up_to = visible_horizon(),
+		.up_to = horizon,
 		.imported_to = fetch->progress.imported_to
 	};
 
@@ -415,27 +470,40 @@ static bool
 lock_progress(Fetch *fetch)
 {
 	TimestampTz end = GetCurrentTimestamp() + LOCK_PATIENCE * INT64CONST(1000);
+	long		pause = 100;
 
 	while (!goes_progress_try_lock(&fetch->reactor->id, 0, &fetch->progress))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (GetCurrentTimestamp() >= end)
 			return false;
-		pg_usleep(1000);
+		pg_usleep(pause);
+		pause = Min(pause * 2, 20000);
 	}
 	return true;
 }
 
+/*
+ * Fetch under the lock, which everybody needs who changes the reactor: so read
+ * it again, after the horizon.
+ */
 static void
 fetch_events(Fetch *fetch)
 {
 	SPI_connect();
-	if (lock_progress(fetch) && !is_paused(fetch->reactor))
+	fetch->sources = find_sources(fetch->name, &fetch->reactor);
+	if (lock_progress(fetch))
 	{
-		fetch->advance.checkpoint = fetch->progress.checkpoint;
-		fetch_due(fetch);
-		fetch_new(fetch);
-		goes_progress_advance(&fetch->reactor->id, 0, &fetch->advance);
+		int64		horizon = visible_horizon();
+
+		fetch->sources = find_sources(fetch->name, &fetch->reactor);
+		if (!fetch->reactor->paused)
+		{
+			fetch->advance.checkpoint = fetch->progress.checkpoint;
+			fetch_due(fetch);
+			fetch_new(fetch, horizon);
+			goes_progress_advance(&fetch->reactor->id, 0, &fetch->advance);
+		}
 	}
 	SPI_finish();
 }
@@ -484,13 +552,17 @@ max_events_arg(FunctionCallInfo fcinfo)
 }
 
 static void
-check_active(const GoesReactor *reactor)
+fetch_or_wait(Fetch *fetch, int64 lease, int64 wait)
 {
-	if (!reactor->active)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("reactor \"%s\" is off", reactor->name),
-				 errhint("Call goes_on to let it go on.")));
+	bool		something = goes_wait_progress(has_something, fetch, wait,
+											   &fetch->look_at);
+
+	/* What is for nobody is passed once and for all */
+	if (!something && !fetch->has_passed)
+		return;
+	check_client();
+	fetch->lease_end = GetCurrentTimestamp() + lease * 1000;
+	fetch_events(fetch);
 }
 
 PG_FUNCTION_INFO_V1(goes_fetch);
@@ -498,11 +570,11 @@ PG_FUNCTION_INFO_V1(goes_fetch);
 /*
  * goes_fetch(reactor text, max_events integer, lease interval, wait interval) RETURNS SETOF goes_event
  *		The next events of an outside reactor, at most one of an aggregate, which
- *		are this program's until it settles them or the lease ends; with their
- *		transient data.  Waits up to that long for the first one; none comes to a
- *		reactor that is paused.  The lease begins when the transaction commits.
- *		Errors: OG008, 42501, 42809 (not outside), 55000 (off; no preload), 22004
- *		and 22023 for arguments.
+ *		are this program's until it settles them or the lease ends, counted from
+ *		when they are fetched; with their transient data.  Waits up to that long
+ *		for the first one; none comes to a reactor that is paused.  In REPEATABLE
+ *		READ and SERIALIZABLE it does not wait.  Errors: OG008, 42501, 42809 (not
+ *		outside), 55000 (off; no preload), 22004 and 22023 for arguments.
  */
 Datum
 goes_fetch(PG_FUNCTION_ARGS)
@@ -512,22 +584,26 @@ goes_fetch(PG_FUNCTION_ARGS)
 	int64		wait;
 
 	goes_require_preload();
+	PreventCommandDuringRecovery("goes_fetch()");
+	check_not_nested();
+	fetch.name = goes_text_arg(fcinfo, 0, "reactor");
 	fetch.max_events = max_events_arg(fcinfo);
 	lease = positive_interval_arg(fcinfo, 2, "lease", 1);
 	wait = positive_interval_arg(fcinfo, 3, "wait", 0);
 	begin_result(&fetch, fcinfo);
-	SPI_connect();
-	fetch.reactor = outside_arg(fcinfo);
-	check_active(fetch.reactor);
-	fetch.sources = sources_of(fetch.reactor);
-	if (IsolationUsesXactSnapshot())
-		wait = 0;
-	if (goes_wait_progress(has_something, &fetch, wait, &fetch.look_at))
+	in_use = true;
+	PG_TRY();
 	{
-		fetch.lease_end = GetCurrentTimestamp() + lease * 1000;
-		fetch_events(&fetch);
+		SPI_connect();
+		(void) find_outside(fetch.name);
+		fetch_or_wait(&fetch, lease, IsolationUsesXactSnapshot() ? 0 : wait);
+		SPI_finish();
 	}
-	SPI_finish();
+	PG_FINALLY();
+	{
+		in_use = false;
+	}
+	PG_END_TRY();
 	return (Datum) 0;
 }
 
@@ -544,7 +620,7 @@ fail_leased(const GoesReactor *reactor, GoesSources *sources,
 {
 	GoesFailure failure = {
 		.sqlerrcode = ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
-		.message = goes_scrub(error, goes_transient_find(event->position))
+		.message = goes_scrub(error, goes_transient_find(event->position, &reactor->id))
 	};
 
 	advance->failed++;
@@ -553,43 +629,22 @@ fail_leased(const GoesReactor *reactor, GoesSources *sources,
 		settle_pending(reactor, sources, event, progress);
 }
 
-PG_FUNCTION_INFO_V1(goes_settle);
-
-/*
- * goes_settle(reactor text, positions bigint[], error text) RETURNS bigint
- *		Settle events that were fetched: done (error NULL), or failed, upon which
- *		they come again after a pause, as for an async reactor.  Returns how many
- *		were settled: not those that are settled already, or were never fetched.
- *		A lease that has run out, but was not handed on, counts still.  Errors:
- *		OG008, 42501, 42809, 22004; 55000 without the preload.
- */
-Datum
-goes_settle(PG_FUNCTION_ARGS)
+/* Settle the events at these positions; returns how many were fetched. */
+static int
+settle(const char *name, ArrayType *positions, const char *error)
 {
-	GoesReactor *reactor;
+	GoesReactor *reactor = find_outside(name);
 	GoesSources *sources;
 	GoesProgress progress;
 	GoesAdvance advance = {0};
 	GoesPending *leased;
-	char	   *error;
 	int			count;
 
-	goes_require_preload();
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be null", "positions")));
-	error = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
-	SPI_connect();
-	reactor = outside_arg(fcinfo);
-	sources = sources_of(reactor);
 	if (!goes_progress_wait_lock(&reactor->id, 0, &progress))
-	{
-		SPI_finish();
-		PG_RETURN_INT64(0);
-	}
+		return 0;
+	sources = find_sources(name, &reactor);
 	advance.checkpoint = progress.checkpoint;
-	count = goes_pending_leased(reactor, PG_GETARG_ARRAYTYPE_P(1), &leased);
+	count = goes_pending_leased(reactor, positions, &leased);
 	for (int i = 0; i < count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -604,7 +659,46 @@ goes_settle(PG_FUNCTION_ARGS)
 	}
 	if (count > 0)
 		goes_progress_advance(&reactor->id, 0, &advance);
-	SPI_finish();
+	return count;
+}
+
+PG_FUNCTION_INFO_V1(goes_settle);
+
+/*
+ * goes_settle(reactor text, positions bigint[], error text) RETURNS bigint
+ *		Settle events that were fetched: done (error NULL), or failed, upon which
+ *		they come again after a pause, as for an async reactor.  Returns how many
+ *		were settled: not those that are settled already, or were never fetched.
+ *		A lease that has run out, but was not handed on, counts still.  Errors:
+ *		OG008, 42501, 42809, 22004; 55000 if the reactor is off, or without the
+ *		preload.
+ */
+Datum
+goes_settle(PG_FUNCTION_ARGS)
+{
+	char	   *name = goes_text_arg(fcinfo, 0, "reactor");
+	volatile int count = 0;
+
+	goes_require_preload();
+	PreventCommandDuringRecovery("goes_settle()");
+	check_not_nested();
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" must not be null", "positions")));
+	in_use = true;
+	PG_TRY();
+	{
+		SPI_connect();
+		count = settle(name, PG_GETARG_ARRAYTYPE_P(1),
+					   PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)));
+		SPI_finish();
+	}
+	PG_FINALLY();
+	{
+		in_use = false;
+	}
+	PG_END_TRY();
 	goes_progressed_at_commit();
 	PG_RETURN_INT64(count);
 }

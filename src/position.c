@@ -303,7 +303,9 @@ events_tables(void)
 
 /*
  * goes_position_committed
- *		The greatest position of a committed event, 0 if there is none.
+ *		The greatest position of a committed event, 0 if there is none.  If
+ *		somebody has locked an events table, that may be the last position, and
+ *		its transaction need not have committed.
  */
 int64
 goes_position_committed(void)
@@ -313,8 +315,11 @@ goes_position_committed(void)
 
 	foreach(cell, events_tables())
 	{
-		Relation	events = try_table_open(lfirst_oid(cell), AccessShareLock);
+		Relation	events;
 
+		if (!is_free(lfirst_oid(cell)))
+			return goes_position_last();
+		events = try_table_open(lfirst_oid(cell), AccessShareLock);
 		if (events == NULL)
 			continue;
 		greatest = Max(greatest, greatest_position(events));

@@ -141,10 +141,23 @@ goes_worker_entry(int n)
 	return (GoesWorker *) &goes_shared->slots[goes_shared->nslots] + n;
 }
 
+/*
+ * goes_has_slot
+ *		Is this a process with a slot?  Auxiliary processes have none, but release
+ *		resources at the end of what looks like a transaction too.
+ */
+bool
+goes_has_slot(void)
+{
+	return goes_preloaded() && MyProc != NULL &&
+		goes_my_procno() < goes_shared->nslots;
+}
+
 /* goes_my_slot: that of this backend. */
 GoesSlot *
 goes_my_slot(void)
 {
+	Assert(goes_has_slot());
 	return &goes_shared->slots[goes_my_procno()];
 }
 
@@ -341,7 +354,7 @@ transaction_ended(ResourceReleasePhase phase, bool is_commit, bool is_top_level,
 				  void *arg)
 {
 	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level ||
-		!goes_preloaded())
+		!goes_has_slot())
 		return;
 	/* A rollback, too, ends the wait of a runner for what was locked */
 	if (workers_changed)

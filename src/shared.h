@@ -124,6 +124,7 @@ extern void goes_require_preload(void);
 extern void goes_warn_without_preload(void);
 
 extern GoesWorker *goes_worker_entry(int n);
+extern bool goes_has_slot(void);
 extern GoesSlot *goes_my_slot(void);
 
 extern void goes_wake_database(Oid database);

@@ -25,7 +25,9 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/timeout.h"
 #include "utils/uuid.h"
+#include "worker.h"
 
 /*
  * goes_sources_create
@@ -122,19 +124,28 @@ condition(const GoesSources *sources, const GoesSource *source)
 	return sql.data;
 }
 
-/* Run a statement of a source as its table's owner, made if need be. */
+/*
+ * Run a statement of a source as its table's owner, made if need be.  That may
+ * take as long as this owner likes, who may have locked the table: a runner,
+ * whose others must go on, gives up after the time that a call may take.
+ */
 static void
-run(const GoesSource *source, SPIPlanPtr *plan, const char *sql, int nargs,
+run(const GoesSources *sources, const GoesSource *source, SPIPlanPtr *plan, const char *sql, int nargs,
 	const Oid *argtypes, Datum *args)
 {
 	GoesRole	before = goes_become(goes_relation_owner(source->events));
 
+	if (goes_my_worker != NULL)
+		enable_timeout_after(STATEMENT_TIMEOUT,
+							 (int) Min(sources->reactor->timeout, PG_INT32_MAX));
 	if (*plan == NULL)
 		*plan = goes_prepare(sql, nargs, argtypes);
 	/* Not read-only: a new snapshot, which is after the horizon that we know */
 	if (SPI_execute_plan(*plan, args, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read events table \"%s\"",
 			 get_rel_name(source->events));
+	if (goes_my_worker != NULL)
+		disable_timeout(STATEMENT_TIMEOUT, false);
 	goes_unbecome(before);
 }
 
@@ -170,7 +181,7 @@ scan_source(const GoesSources *sources, GoesSource *source,
 				 goes_event_columns(), goes_relation_name(source->events),
 				 condition(sources, source));
 
-	run(source, &source->scan, sql, goes_lengthof(argtypes), argtypes, args);
+	run(sources, source, &source->scan, sql, goes_lengthof(argtypes), argtypes, args);
 }
 
 static int
@@ -261,7 +272,7 @@ goes_sources_read_one(GoesSources *sources, const char *type, int64 position)
 	sql = source->one != NULL ? NULL :
 		psprintf("SELECT %s FROM %s WHERE position OPERATOR(pg_catalog.=) $1",
 				 goes_event_columns(), goes_relation_name(source->events));
-	run(source, &source->one, sql, 1, &argtype, &arg);
+	run(sources, source, &source->one, sql, 1, &argtype, &arg);
 	return take_one(source);
 }
 
@@ -296,7 +307,7 @@ goes_sources_read_next(GoesSources *sources, const char *type,
 				 " ORDER BY aggregate_version LIMIT 1",
 				 goes_event_columns(), goes_relation_name(source->events),
 				 condition(sources, source));
-	run(source, &source->next, sql, goes_lengthof(argtypes), argtypes, args);
+	run(sources, source, &source->next, sql, goes_lengthof(argtypes), argtypes, args);
 	return take_one(source);
 }
 

@@ -659,11 +659,12 @@ goes_transient_reserve(int64 position, Jsonb *data, int nreactors,
 /*
  * goes_transient_find
  *		The transient data of an event of this database, copied to the current
- *		context; NULL if there is none, or no more.  Works between transactions
+ *		context; NULL if there is none, or no more, or it is not for that
+ *		reactor.  Works between transactions
  *		too, once it was found in one.
  */
 Jsonb *
-goes_transient_find(int64 position)
+goes_transient_find(int64 position, const pg_uuid_t *reactor)
 {
 	Jsonb	   *data = NULL;
 	Oid			sequence;
@@ -674,7 +675,7 @@ goes_transient_find(int64 position)
 	sequence = current_sequence();
 	LWLockAcquire(memory->lock, LW_SHARED);
 	link = find_entry(sequence, position);
-	if (link != NULL)
+	if (link != NULL && find_claim(*link, reactor) >= 0)
 	{
 		Entry	   *entry = entry_address(*link);
 

@@ -31,7 +31,7 @@ extern void goes_transient_request(void);
 extern void goes_transient_start(void);
 extern void goes_transient_reserve(int64 position, Jsonb *data, int nreactors,
 								   const pg_uuid_t *reactors);
-extern Jsonb *goes_transient_find(int64 position);
+extern Jsonb *goes_transient_find(int64 position, const pg_uuid_t *reactor);
 extern void goes_transient_settle(int64 position, const pg_uuid_t *reactor);
 extern void goes_transient_settle_at_commit(int64 position,
 											const pg_uuid_t *reactor);

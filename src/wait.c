@@ -19,6 +19,7 @@
 #include "reactor.h"
 #include "registry.h"
 #include "shared.h"
+#include "storage/ipc.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "wait.h"
@@ -34,6 +35,12 @@ typedef struct Target
 	const GoesReactor *reactor; /* NULL: all async ones that are not paused */
 	int64		up_to;
 } Target;
+
+static void
+end_wait(int code, Datum arg)
+{
+	pg_atomic_fetch_sub_u32(&goes_shared->waiters, 1);
+}
 
 /*
  * goes_wait_progress
@@ -52,7 +59,7 @@ goes_wait_progress(bool (*is_done) (void *arg), void *arg, int64 timeout,
 	volatile bool done = false;
 
 	pg_atomic_fetch_add_u32(&goes_shared->waiters, 1);
-	PG_TRY();
+	PG_ENSURE_ERROR_CLEANUP(end_wait, (Datum) 0);
 	{
 		ConditionVariablePrepareToSleep(&goes_shared->progressed);
 		while (!(done = is_done(arg)))
@@ -69,11 +76,8 @@ goes_wait_progress(bool (*is_done) (void *arg), void *arg, int64 timeout,
 		}
 		ConditionVariableCancelSleep();
 	}
-	PG_FINALLY();
-	{
-		pg_atomic_fetch_sub_u32(&goes_shared->waiters, 1);
-	}
-	PG_END_TRY();
+	PG_END_ENSURE_ERROR_CLEANUP(end_wait, (Datum) 0);
+	end_wait(0, (Datum) 0);
 	return done;
 }
 

@@ -1,9 +1,8 @@
 // Mails password reset tokens, for the events of the outside reactor "mailer".
 //
-// Start as many of these as you like, in front of any pooler: each fetches other
-// users' events. An event is this program's until it settles it or the lease
-// ends. If it dies in between, another one sends the mail, perhaps again: the
-// Message-ID is the event's, so a repeated mail can be told.
+// Start as many of these as you like, behind any pooler: each fetches other users' events. An event is this program's
+// until it settles it or the lease ends. If it dies in between, another one sends the mail, perhaps again: the Message-ID
+// is the event's, so a repeated mail can be told.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import nodemailer from 'nodemailer'
@@ -14,13 +13,15 @@ const BATCH = 10
 const WAIT = '10s'
 // Longer than it can take to send a batch, which the SMTP time-outs limit.
 const LEASE = process.env.LEASE ?? '1min'
-const SMTP_TIMEOUTS = { connectionTimeout: 10_000, greetingTimeout: 10_000, socketTimeout: 10_000 }
 
 // PGHOST, PGDATABASE, ... say where; query_timeout notices a server that has vanished.
-const pool = new pg.Pool({ application_name: 'mailer', keepAlive: true, query_timeout: 60_000 })
+const pool = new pg.Pool({ application_name: 'mailer', max: 2, keepAlive: true, query_timeout: 60_000 })
 pool.on('error', error => console.error(`idle connection: ${error.message}`))
 
-const smtp = nodemailer.createTransport(process.env.SMTP_URL ?? 'smtp://localhost:25', SMTP_TIMEOUTS)
+const smtp = nodemailer.createTransport({
+  url: process.env.SMTP_URL ?? 'smtp://localhost:25',
+  connectionTimeout: 10_000, greetingTimeout: 10_000, socketTimeout: 10_000
+})
 
 let stopping = false
 for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, () => { stopping = true })
@@ -55,29 +56,23 @@ function sendToken(event) {
 }
 
 // The server crashed or restarted before the mail was sent, so nobody knows the token. Withdraw it for a new one, which
-// comes as the next event of this user; in one transaction with the settling.
+// comes as the next event of this user.
 function replaceToken(event) {
-  return query(
-    `SELECT goes_do('user.replace_reset_token', $1, jsonb_build_object('reset_token_hash', $2::text)),
-            goes_settle('mailer', ARRAY[$3::bigint])`,
-    [event.aggregate_id, event.data.reset_token_hash, event.position])
+  return query("SELECT goes_do('user.replace_reset_token', $1, jsonb_build_object('reset_token_hash', $2::text))",
+    [event.aggregate_id, event.data.reset_token_hash])
 }
 
 async function handle(event) {
-  if (event.transient === null) {
-    await replaceToken(event)
-    console.log(`replaced ${event.position}`)
-    return
-  }
   let failure = null
   try {
-    await sendToken(event)
+    await (event.transient === null ? replaceToken(event) : sendToken(event))
   } catch (error) {
-    // It comes again later; after too many attempts it is a dead letter. The server takes the token out of the message.
+    // It comes again later; after too many attempts it is a dead letter. The message may quote the mail, so it is not
+    // logged here; the server takes the token out of it.
     failure = error.message
   }
   await query('SELECT goes_settle($1, ARRAY[$2::bigint], $3)', ['mailer', event.position, failure])
-  console.log(failure === null ? `mailed ${event.position}` : `failed ${event.position}: ${error_class(failure)}`)
+  console.log(`${failure !== null ? 'failed' : event.transient === null ? 'replaced' : 'mailed'} ${event.position}`)
 }
 
 // One event of a user at a time is fetched, so mails may be sent at once and are still in order for each user.
