@@ -79,6 +79,8 @@ foreach my $preload ('goes', '')
 {
 	my $node = PostgreSQL::Test::Cluster->new('both');
 	$node->init;
+	# which is there to be adjusted
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 	$node->start;
 	$node->psql('postgres', undef, extra_params => [ '-f', 'examples/user/model.sql' ], stderr => \my $stderr);
 	foreach my $preload ('goes', '', 'goes')
