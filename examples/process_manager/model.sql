@@ -54,20 +54,21 @@ SELECT goes_register_command('payment', 'request', event => 'requested', target 
     goes_register_command('payment', 'receive', 'settle_payment'),
     goes_register_command('payment', 'decline', 'settle_payment');
 
--- The process. Each step is committed together with the reactor's progress, so each is done exactly once, and
--- commands that find nothing to do return NULL. Metadata (a request id, say) is handed on from event to event.
+-- The process. Each step is committed together with the reactor's progress, so each is done exactly once. The event's id
+-- as command id keeps it so even if the reactor is rewound. Metadata (a request id, say) is handed on from event to event.
 CREATE FUNCTION handle_payment(event goes_event) RETURNS void
 LANGUAGE plpgsql
 AS $$
 BEGIN
     CASE event.aggregate_type || '.' || event.action
         WHEN 'order.placed' THEN
-            PERFORM goes_do('payment.request', data => jsonb_build_object('order_id', event.aggregate_id, 'amount', event.data -> 'amount'));
+            PERFORM goes_do('payment.request', command_id => event.id,
+                data => jsonb_build_object('order_id', event.aggregate_id, 'amount', event.data -> 'amount'));
         WHEN 'payment.received' THEN
-            PERFORM goes_do('order.pay', (SELECT order_id FROM payments WHERE id = event.aggregate_id));
+            PERFORM goes_do('order.pay', (SELECT order_id FROM payments WHERE id = event.aggregate_id), command_id => event.id);
         WHEN 'payment.declined' THEN
             PERFORM goes_do('order.cancel', (SELECT order_id FROM payments WHERE id = event.aggregate_id),
-                '{"reason": "the payment was declined"}');
+                '{"reason": "the payment was declined"}', command_id => event.id);
     END CASE;
 END
 $$;
