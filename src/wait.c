@@ -16,9 +16,11 @@
 #include "model.h"
 #include "pgstat.h"
 #include "position.h"
+#include "progress.h"
 #include "reactor.h"
 #include "registry.h"
 #include "shared.h"
+#include "source.h"
 #include "storage/ipc.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -81,25 +83,74 @@ goes_wait_progress(bool (*is_done) (void *arg), void *arg, int64 timeout,
 	return done;
 }
 
-/* Has the reactor, or have all, passed the position? */
+/* Does a query find a row for the reactor, or any of all? */
 static bool
-reactors_have_passed(const Target *target)
+any_reactor(const Target *target, const char *condition)
 {
 	static const Oid argtypes[] = {UUIDOID, INT8OID};
 	Datum		args[] = {
 		target->reactor ? UUIDPGetDatum(&target->reactor->id) : (Datum) 0,
 		Int64GetDatum(target->up_to)
 	};
+	bool		any = goes_registry_execute(psprintf("SELECT 1 FROM goes.reactors r WHERE CASE WHEN $1 IS NULL"
+													 " THEN r.mode OPERATOR(pg_catalog.=) 'async' AND r.active AND NOT r.paused"
+													 " ELSE r.id OPERATOR(pg_catalog.=) $1 END AND EXISTS (%s) LIMIT 1",
+													 condition),
+											goes_lengthof(argtypes), argtypes, args,
+											target->reactor ? NULL : "n ") > 0;
 
-	return goes_registry_execute("SELECT 1 FROM goes.reactors r WHERE CASE WHEN $1 IS NULL"
-								 " THEN r.mode OPERATOR(pg_catalog.=) 'async' AND r.active AND NOT r.paused"
-								 " ELSE r.id OPERATOR(pg_catalog.=) $1 END"
-								 " AND (EXISTS (SELECT FROM goes.progress p WHERE p.reactor OPERATOR(pg_catalog.=) r.id"
-								 " AND p.checkpoint OPERATOR(pg_catalog.<) $2)"
-								 " OR EXISTS (SELECT FROM goes.pending q WHERE q.reactor OPERATOR(pg_catalog.=) r.id"
-								 " AND q.position OPERATOR(pg_catalog.<=) $2)) LIMIT 1",
-								 goes_lengthof(argtypes), argtypes, args,
-								 target->reactor ? NULL : "n ") == 0;
+	SPI_freetuptable(SPI_tuptable);
+	SPI_tuptable = NULL;
+	return any;
+}
+
+/* Is it, or any of all, not done with an event that its checkpoint has passed? */
+static bool
+has_pending(const Target *target)
+{
+	return any_reactor(target, "SELECT FROM goes.pending p WHERE p.reactor OPERATOR(pg_catalog.=) r.id"
+					   " AND p.position OPERATOR(pg_catalog.<=) $2");
+}
+
+/* Is its checkpoint, or that of any, before the position? */
+static bool
+is_behind(const Target *target)
+{
+	return any_reactor(target, "SELECT FROM goes.progress p WHERE p.reactor OPERATOR(pg_catalog.=) r.id"
+					   " AND p.checkpoint OPERATOR(pg_catalog.<) $2");
+}
+
+/*
+ * Is no event up to the position for an outside reactor?  If no program asks,
+ * nobody moves its checkpoint.
+ */
+static bool
+nothing_is_for(const Target *target)
+{
+	const GoesReactor *reactor = target->reactor;
+	GoesSources *sources;
+	GoesRange	range = {.up_to = target->up_to};
+	GoesProgress progress;
+	GoesFound  *found;
+	volatile int nfound = 1;
+
+	if (reactor == NULL || reactor->mode != GOES_OUTSIDE || !reactor->active ||
+		!goes_progress_read(&reactor->id, 0, &progress))
+		return false;
+	range.after = progress.checkpoint;
+	range.imported_to = progress.imported_to;
+	sources = goes_sources_create(CurrentMemoryContext, reactor,
+								  goes_reactor_owner(reactor), 0, 1);
+	PG_TRY();
+	{
+		nfound = goes_sources_read(sources, &range, 1, &found);
+	}
+	PG_FINALLY();
+	{
+		goes_sources_free(sources);
+	}
+	PG_END_TRY();
+	return nfound == 0;
 }
 
 /* Let the runners store how far they are, though nothing was for them. */
@@ -123,10 +174,9 @@ have_passed(void *arg)
 {
 	const Target *target = arg;
 	bool		passed = goes_horizon_persisted(GetLatestSnapshot()) >= target->up_to &&
-		reactors_have_passed(target);
+		!has_pending(target) &&
+		(!is_behind(target) || nothing_is_for(target));
 
-	SPI_freetuptable(SPI_tuptable);
-	SPI_tuptable = NULL;
 	if (!passed)
 		ask_for(target->up_to);
 	return passed;
