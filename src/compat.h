@@ -97,6 +97,12 @@ typedef OverrideSearchPath GoesSearchPath;
 #define GOES_WORKER_CONNECT_FLAGS BGWORKER_BYPASS_ROLELOGINCHECK
 #endif
 
+/*
+ * Of libpq/libpq.h (since 15), which cannot be included: where the server has
+ * GSSAPI it needs that library's headers, which need not be installed.
+ */
+extern bool pq_check_connection(void);
+
 /* The number of this backend's PGPROC */
 #if PG_VERSION_NUM >= 170000
 #define goes_my_procno() ((int) MyProcNumber)

@@ -25,8 +25,6 @@
 #include "funcapi.h"
 #include "horizon.h"
 #include "interval.h"
-#include "libpq/libpq.h"
-#include "libpq/libpq-be.h"
 #include "miscadmin.h"
 #include "model.h"
 #include "pending.h"

@@ -66,6 +66,7 @@ initialize(GoesShared *shared)
 	memset(shared, 0, shared_size());
 	shared->lock = &GetNamedLWLockTranche(TRANCHE)->lock;
 	ConditionVariableInit(&shared->progressed);
+	pg_atomic_init_u64(&shared->progress, 0);
 	pg_atomic_init_u32(&shared->waiters, 0);
 	pg_atomic_init_u64(&shared->changes, 1);
 	pg_atomic_init_u64(&shared->exits, 1);
@@ -252,7 +253,8 @@ goes_find_dispatcher(Oid database)
 void
 goes_progressed(void)
 {
-	pg_memory_barrier();
+	/* A full barrier */
+	pg_atomic_fetch_add_u64(&goes_shared->progress, 1);
 	if (pg_atomic_read_u32(&goes_shared->waiters) > 0)
 		ConditionVariableBroadcast(&goes_shared->progressed);
 }

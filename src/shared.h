@@ -103,6 +103,7 @@ typedef struct GoesShared
 {
 	LWLock	   *lock;
 	ConditionVariable progressed;	/* the horizon or a reactor has moved on */
+	pg_atomic_uint64 progress;	/* how often */
 	pg_atomic_uint32 waiters;	/* for it */
 	pg_atomic_uint64 changes;	/* of what workers keep in their memory */
 	pg_atomic_uint64 exits;		/* of runners, which knew what was due */

@@ -38,6 +38,24 @@ typedef struct Target
 	int64		up_to;
 } Target;
 
+/*
+ * Sleep until then, or until there is progress since what was seen.  What is
+ * asked meanwhile may end our preparation to sleep, so prepare only now, and
+ * see whether there was any before.
+ */
+static void
+sleep_until(uint64 seen, TimestampTz then)
+{
+	long		timeout = Min(HEARTBEAT,
+							  TimestampDifferenceMilliseconds(GetCurrentTimestamp(), then));
+
+	ConditionVariablePrepareToSleep(&goes_shared->progressed);
+	if (pg_atomic_read_u64(&goes_shared->progress) == seen)
+		(void) ConditionVariableTimedSleep(&goes_shared->progressed,
+										   Max(1, timeout), PG_WAIT_EXTENSION);
+	ConditionVariableCancelSleep();
+}
+
 static void
 end_wait(int code, Datum arg)
 {
@@ -63,20 +81,19 @@ goes_wait_progress(bool (*is_done) (void *arg), void *arg, int64 timeout,
 	pg_atomic_fetch_add_u32(&goes_shared->waiters, 1);
 	PG_ENSURE_ERROR_CLEANUP(end_wait, (Datum) 0);
 	{
-		ConditionVariablePrepareToSleep(&goes_shared->progressed);
-		while (!(done = is_done(arg)))
+		for (;;)
 		{
-			TimestampTz now = GetCurrentTimestamp();
-			long		sleep = look_at == NULL ? LOOK_INTERVAL :
-				Min(HEARTBEAT, TimestampDifferenceMilliseconds(now, *look_at));
+			uint64		seen = pg_atomic_read_u64(&goes_shared->progress);
+			TimestampTz now;
 
-			if (now >= end)
+			pg_memory_barrier();
+			done = is_done(arg);
+			now = GetCurrentTimestamp();
+			if (done || now >= end)
 				break;
-			sleep = Min(sleep, TimestampDifferenceMilliseconds(now, end));
-			(void) ConditionVariableTimedSleep(&goes_shared->progressed,
-											   Max(1, sleep), PG_WAIT_EXTENSION);
+			sleep_until(seen, Min(end, look_at ? *look_at :
+								  now + LOOK_INTERVAL * INT64CONST(1000)));
 		}
-		ConditionVariableCancelSleep();
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(end_wait, (Datum) 0);
 	end_wait(0, (Datum) 0);
