@@ -28,6 +28,7 @@
 #include "catalog/pg_proc.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "compat.h"
 #include "database.h"
 #include "miscadmin.h"
@@ -96,6 +97,7 @@ hold(Oid database)
 		if (!is_worker_of(worker, database) || worker->pid <= 0)
 			continue;
 		worker->leave = true;
+		worker->leave_at = GetCurrentTimestamp();
 		kill(worker->pid, SIGTERM);
 	}
 	LWLockRelease(goes_shared->lock);
@@ -271,6 +273,13 @@ wanted_database(Node *statement, bool top_level)
 	return InvalidOid;
 }
 
+static bool
+commits_prepared(const Node *statement)
+{
+	return IsA(statement, TransactionStmt) &&
+		((const TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED;
+}
+
 /* ---------------------------------------------------------------------------
  * Hooks
  * ---------------------------------------------------------------------------
@@ -285,11 +294,19 @@ process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
 	Oid			database = wanted_database(statement->utilityStmt,
 										   context == PROCESS_UTILITY_TOPLEVEL);
 
+	bool		is_prepared = commits_prepared(statement->utilityStmt);
+
 	if (OidIsValid(database))
 		free_of_workers(database);
 	(next_process_utility != NULL ? next_process_utility : standard_ProcessUtility)
 		(statement, query, read_only_tree, context, params, environment, dest,
 		 completion);
+	/* It may have created the extension, or changed the registry */
+	if (is_prepared && OidIsValid(get_extension_oid("goes", true)))
+	{
+		goes_workers_changed();
+		goes_launch_at_commit();
+	}
 }
 
 /*

@@ -40,6 +40,7 @@
 #include "role.h"
 #include "scrub.h"
 #include "storage/ipc.h"
+#include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "transient.h"
 #include "upcaster.h"
@@ -621,6 +622,23 @@ wait_at_barrier(GoesTask *task)
 	return GOES_DELIVERED_CHANGED;
 }
 
+/*
+ * Keep the function with its owner until the transaction ends, so that this
+ * session never runs what another one has made of it; false if it is not his
+ * any more.
+ */
+static bool
+lock_function(const GoesTask *task)
+{
+	Oid			function = goes_reactor_function(&task->reactor);
+
+	if (!OidIsValid(function))
+		return false;
+	LockDatabaseObject(ProcedureRelationId, function, 0, AccessShareLock);
+	return goes_reactor_function(&task->reactor) == function &&
+		goes_reactor_owner(&task->reactor) == task->owner;
+}
+
 /* Deliver in the transaction that has begun, connected to SPI. */
 static GoesDelivered
 deliver_batch(Batch *batch)
@@ -652,7 +670,7 @@ deliver_batch(Batch *batch)
 	if (!locked)
 		return result;
 	situation = look_around(task);
-	if (!situation.runs || goes_reactor_owner(&task->reactor) != task->owner)
+	if (!situation.runs || !lock_function(task))
 		return GOES_DELIVERED_CHANGED;
 	/* In turn, so that neither failures nor new events can keep the others away */
 	if (due && (nfound == 0 || !task->retried))

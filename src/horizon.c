@@ -249,6 +249,25 @@ goes_horizon_live(void)
 }
 
 /*
+ * goes_horizon_certain
+ *		The same, for a session that may wait for the moments that it takes to
+ *		be certain, and has not looked before.
+ */
+int64
+goes_horizon_certain(void)
+{
+	int64		horizon = goes_horizon_live();
+
+	while (!certain)
+	{
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(1000);
+		horizon = goes_horizon_live();
+	}
+	return horizon;
+}
+
+/*
  * goes_horizon_persisted
  *		The horizon as it is stored, under a snapshot; 0 if there is none yet.
  *		After a restore there may be two rows, of which each is right.

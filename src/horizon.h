@@ -18,6 +18,7 @@ extern void goes_horizon_hold(void);
 extern void goes_horizon_release(void);
 extern int64 goes_horizon_live(void);
 extern bool goes_horizon_is_certain(void);
+extern int64 goes_horizon_certain(void);
 extern int64 goes_horizon_persisted(Snapshot snapshot);
 extern void goes_horizon_persist(int64 horizon);
 

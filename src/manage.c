@@ -62,11 +62,12 @@ begin_change(FunctionCallInfo fcinfo)
 	reactor = goes_reactor_find(name);
 	check_waiting(reactor);
 	goes_reactor_check_may_manage(reactor);
+	/* May wait for a call that takes long: not while others wait for our lock */
+	goes_progress_lock(&reactor->id);
 	goes_lock_registry();
 	reactor = goes_reactor_find(name);
 	check_waiting(reactor);
 	goes_reactor_check_may_manage(reactor);
-	goes_progress_lock(&reactor->id);
 	return reactor;
 }
 

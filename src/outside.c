@@ -53,9 +53,6 @@
 
 #define GREATEST_FETCH 100000
 
-/* It looks again after that long, in ms, if the horizon is not certain */
-#define UNCERTAIN_INTERVAL 10
-
 /* For how long, in ms, a fetch tries to lock what another one has locked */
 #define LOCK_PATIENCE 1000
 
@@ -70,6 +67,7 @@ typedef struct Fetch
 	int			max_events;
 	TimestampTz look_at;		/* when a pending event is due */
 	bool		has_passed;		/* events that are for nobody */
+	bool		locked;			/* the progress, until the transaction ends */
 	TimestampTz lease_end;
 	int			nevents;
 	Tuplestorestate *result;
@@ -156,7 +154,7 @@ static int64
 visible_horizon(void)
 {
 	return IsolationUsesXactSnapshot() ?
-		goes_horizon_persisted(GetActiveSnapshot()) : goes_horizon_live();
+		goes_horizon_persisted(GetActiveSnapshot()) : goes_horizon_certain();
 }
 
 /* ---------------------------------------------------------------------------
@@ -226,8 +224,6 @@ look(Fetch *fetch)
 		!goes_progress_read(&fetch->reactor->id, 0, &progress))
 		return false;
 	fetch->look_at = goes_pending_next_due(fetch->reactor, 0, 1);
-	if (!goes_horizon_is_certain())
-		fetch->look_at = Min(fetch->look_at, now + UNCERTAIN_INTERVAL * 1000);
 	return fetch->look_at <= now || has_new(fetch, &progress, horizon);
 }
 
@@ -490,7 +486,8 @@ fetch_events(Fetch *fetch)
 {
 	SPI_connect();
 	fetch->sources = find_sources(fetch->name, &fetch->reactor);
-	if (lock_progress(fetch))
+	fetch->locked = lock_progress(fetch);
+	if (fetch->locked)
 	{
 		int64		horizon = visible_horizon();
 
@@ -549,18 +546,30 @@ max_events_arg(FunctionCallInfo fcinfo)
 	return PG_GETARG_INT32(1);
 }
 
+/*
+ * Wait for something, and fetch it.  Once more if another program is faster and
+ * does not let go; but not with the lock.
+ */
 static void
 fetch_or_wait(Fetch *fetch, int64 lease, int64 wait)
 {
-	bool		something = goes_wait_progress(has_something, fetch, wait,
-											   &fetch->look_at);
+	TimestampTz end = GetCurrentTimestamp() + wait * 1000;
 
-	/* What is for nobody is passed once and for all */
-	if (!something && !fetch->has_passed)
-		return;
-	check_client();
-	fetch->lease_end = GetCurrentTimestamp() + lease * 1000;
-	fetch_events(fetch);
+	for (;;)
+	{
+		int64		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+		bool		something = goes_wait_progress(has_something, fetch, left,
+												   &fetch->look_at);
+
+		/* What is for nobody is passed once and for all */
+		if (!something && !fetch->has_passed)
+			return;
+		check_client();
+		fetch->lease_end = GetCurrentTimestamp() + lease * 1000;
+		fetch_events(fetch);
+		if (fetch->locked || GetCurrentTimestamp() >= end)
+			return;
+	}
 }
 
 PG_FUNCTION_INFO_V1(goes_fetch);

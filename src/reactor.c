@@ -1068,7 +1068,7 @@ static int64
 start_position(FunctionCallInfo fcinfo)
 {
 	if (PG_ARGISNULL(4))
-		return goes_preloaded() ? goes_horizon_live() : goes_position_settled();
+		return goes_preloaded() ? goes_horizon_certain() : goes_position_settled();
 	if (PG_GETARG_INT64(4) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -1403,17 +1403,18 @@ goes_off(PG_FUNCTION_ARGS)
 	GoesReactor *reactor;
 
 	SPI_connect();
-	goes_reactor_check_may_manage(goes_reactor_find(name));
+	reactor = goes_reactor_find(name);
+	goes_reactor_check_may_manage(reactor);
+	/* May wait for a call that takes long: not while others wait for our lock */
+	if (reactor->mode != GOES_SYNC)
+		goes_progress_lock(&reactor->id);
 	goes_lock_registry();
 	reactor = goes_reactor_find(name);
 	goes_reactor_check_may_manage(reactor);
 	if (reactor->mode == GOES_SYNC)
 		goes_reactor_detach(reactor);
 	else
-	{
-		goes_progress_lock(&reactor->id);
 		goes_transient_forget_at_commit(&reactor->id);
-	}
 	if (reactor->mode == GOES_SYNC || forget)
 		goes_reactor_delete(reactor->name);
 	else if (reactor->active)

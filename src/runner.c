@@ -44,7 +44,8 @@ extern PGDLLEXPORT void goes_runner_main(Datum arg);
 /* It looks that often, in ms, whether all parts have come to a barrier */
 #define BARRIER_INTERVAL 50
 
-/* One that is not the only one of its owner ends when it was idle that long */
+/* One that is not the only one of its owner, who may have no reactor any more,
+ * ends when it was idle that long */
 #define SPARE_TIME 10000
 
 static MemoryContext task_context = NULL;
@@ -298,7 +299,7 @@ rest(TimestampTz idle_since)
 		timeout = Min(timeout, UNCERTAIN_INTERVAL);
 	if (anything_to_persist())
 		timeout = Min(timeout, PERSIST_DELAY);
-	if (is_spare())
+	if (is_spare() || tasks == NIL)
 		timeout = Min(timeout, SPARE_TIME);
 	if (goes_worker_sleep(timeout))
 		return;
@@ -306,7 +307,7 @@ rest(TimestampTz idle_since)
 		persist_tasks(true);
 	/* Whoever ends last stays: two that end at once are started again */
 	if (TimestampDifferenceExceeds(idle_since, GetCurrentTimestamp(), SPARE_TIME) &&
-		is_spare())
+		(is_spare() || tasks == NIL))
 		proc_exit(0);
 }
 

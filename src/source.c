@@ -21,6 +21,7 @@
 #include "relation.h"
 #include "role.h"
 #include "source.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -63,6 +64,22 @@ goes_sources_create(MemoryContext parent, const GoesReactor *reactor, Oid owner,
 	return sources;
 }
 
+static void
+free_plan(SPIPlanPtr *plan)
+{
+	if (*plan != NULL)
+		SPI_freeplan(*plan);
+	*plan = NULL;
+}
+
+static void
+free_plans(GoesSource *source)
+{
+	free_plan(&source->scan);
+	free_plan(&source->next);
+	free_plan(&source->one);
+}
+
 /* goes_sources_free: with the statements; NULL is nothing. */
 void
 goes_sources_free(GoesSources *sources)
@@ -70,28 +87,39 @@ goes_sources_free(GoesSources *sources)
 	if (sources == NULL)
 		return;
 	for (int i = 0; i < sources->nsources; i++)
-	{
-		GoesSource *source = &sources->sources[i];
-
-		if (source->scan != NULL)
-			SPI_freeplan(source->scan);
-		if (source->next != NULL)
-			SPI_freeplan(source->next);
-		if (source->one != NULL)
-			SPI_freeplan(source->one);
-	}
+		free_plans(&sources->sources[i]);
 	MemoryContextDelete(sources->context);
 }
 
 /*
- * May the reactor get the events of this type?  Owners and memberships change
- * without anybody registering anything, so ask each time.
+ * The statements name the table: if that was renamed, another one may have its
+ * name by now.
+ */
+static void
+follow_rename(const GoesSources *sources, GoesSource *source)
+{
+	char	   *name = goes_relation_name(source->events);
+
+	if (source->name != NULL && strcmp(source->name, name) == 0)
+		return;
+	free_plans(source);
+	source->name = MemoryContextStrdup(sources->context, name);
+}
+
+/*
+ * May the reactor get the events of this type?  Tables, owners and memberships
+ * change without anybody registering anything, so look each time.
  */
 static bool
-is_reached(const GoesSources *sources, const GoesSource *source)
+is_reached(const GoesSources *sources, GoesSource *source)
 {
-	return get_rel_name(source->events) != NULL &&
-		has_privs_of_role(sources->owner, goes_relation_owner(source->events));
+	/* Keeps its name and owner until the transaction ends */
+	LockRelationOid(source->events, AccessShareLock);
+	if (get_rel_name(source->events) == NULL ||
+		!has_privs_of_role(sources->owner, goes_relation_owner(source->events)))
+		return false;
+	follow_rename(sources, source);
+	return true;
 }
 
 /* goes_aggregate_part: which part an aggregate belongs to; the same as in SQL. */

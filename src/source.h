@@ -20,6 +20,7 @@ typedef struct GoesSource
 {
 	char	   *type;
 	Oid			events;
+	char	   *name;			/* the table's, in the statements */
 	SPIPlanPtr	scan;			/* these are made when first used */
 	SPIPlanPtr	next;
 	SPIPlanPtr	one;

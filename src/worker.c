@@ -15,6 +15,8 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
+
 #include "access/xact.h"
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
@@ -22,6 +24,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
+#include "reactor.h"
 #include "registry.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -35,6 +38,9 @@
 
 /* A runner that has been there for that long, in ms, may have to make room */
 #define FAIR_TIME 1000
+
+/* And if it does not for that long, in ms, after the usual time of a call, ends */
+#define STUBBORN_TIME 5000
 
 GoesWorker *goes_my_worker = NULL;
 
@@ -167,6 +173,20 @@ may_leave(const GoesWorker *worker, TimestampTz busy_since)
 }
 
 /*
+ * One that does not leave, whatever the timeout of its reactor is, ends in the
+ * middle of the call, which counts as failed.
+ */
+static void
+end_stubborn(GoesWorker *worker)
+{
+	if (!TimestampDifferenceExceeds(worker->leave_at, GetCurrentTimestamp(),
+									goes_timeout + STUBBORN_TIME))
+		return;
+	worker->leave = false;
+	kill(worker->pid, SIGTERM);
+}
+
+/*
  * goes_worker_make_room
  *		Let a runner of a database (InvalidOid: of any) leave that is not for
  *		that role: one that is idle, or has worked for a while.  False if there
@@ -191,6 +211,7 @@ goes_worker_make_room(Oid database, Oid role)
 		/* One is about to leave already */
 		if (worker->leave)
 		{
+			end_stubborn(worker);
 			chosen = worker;
 			break;
 		}
@@ -203,6 +224,7 @@ goes_worker_make_room(Oid database, Oid role)
 	if (chosen != NULL && !chosen->leave)
 	{
 		chosen->leave = true;
+		chosen->leave_at = GetCurrentTimestamp();
 		SetLatch(&ProcGlobal->allProcs[chosen->procno].procLatch);
 	}
 	LWLockRelease(goes_shared->lock);

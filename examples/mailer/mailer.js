@@ -10,7 +10,7 @@ import pg from 'pg'
 
 const BATCH = 10
 // SIGTERM takes as long as a fetch waits; a wait costs nothing but its connection.
-const WAIT = '10s'
+const WAIT = process.env.WAIT ?? '10s'
 // Longer than it can take to send a batch, which the SMTP time-outs limit.
 const LEASE = process.env.LEASE ?? '1min'
 
