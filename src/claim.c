@@ -17,25 +17,9 @@
 #include "executor/spi.h"
 #include "registry.h"
 #include "relation.h"
-#include "role.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "uuid.h"
-
-/* Run a kept statement as the owner of goes.commands. */
-static uint64
-run_as_owner(SPIPlanPtr *plan, const char *sql, int nargs, const Oid *argtypes,
-			 Datum *args, const char *nulls)
-{
-	GoesRole	before = goes_become(goes_objects()->owner);
-
-	if (*plan == NULL)
-		*plan = goes_prepare(sql, nargs, argtypes);
-	if (SPI_execute_plan(*plan, args, nulls, false, 0) < 0)
-		elog(ERROR, "could not execute \"%s\"", sql);
-	goes_unbecome(before);
-	return SPI_processed;
-}
 
 /* What it was used for may be nothing that this caller is to know. */
 static void
@@ -66,7 +50,7 @@ read_outcome(const GoesCommand *command, Oid aggregate_table,
 	bool		nulls[4];
 	pg_uuid_t  *given;
 
-	if (run_as_owner(&plan, "SELECT command, given_id, aggregate_id, event_position"
+	if (goes_execute_kept(&plan, "SELECT command, given_id, aggregate_id, event_position"
 					 " FROM goes.commands WHERE command_id OPERATOR(pg_catalog.=) $1",
 					 1, &argtype, &arg, NULL) == 0)
 		ereport(ERROR,
@@ -114,7 +98,7 @@ goes_claim(const GoesCommand *command, Oid aggregate_table,
 
 	if (!command->has_aggregate_id)
 		nulls[2] = 'n';
-	if (run_as_owner(&plan, "INSERT INTO goes.commands (command_id, command, given_id, claimed_at)"
+	if (goes_execute_kept(&plan, "INSERT INTO goes.commands (command_id, command, given_id, claimed_at)"
 					 " VALUES ($1, $2, $3, $4) ON CONFLICT (command_id) DO NOTHING",
 					 goes_lengthof(argtypes), argtypes, args, nulls) > 0)
 		return true;
@@ -139,7 +123,7 @@ goes_claim_settle(const GoesCommand *command, const pg_uuid_t *aggregate_id,
 		Int64GetDatum(position)
 	};
 
-	(void) run_as_owner(&plan, "UPDATE goes.commands SET aggregate_id = $2, event_position = $3"
+	(void) goes_execute_kept(&plan, "UPDATE goes.commands SET aggregate_id = $2, event_position = $3"
 						" WHERE command_id OPERATOR(pg_catalog.=) $1",
 						goes_lengthof(argtypes), argtypes, args,
 						position == 0 ? "  n" : NULL);

@@ -37,7 +37,6 @@
 #include "position.h"
 #include "registry.h"
 #include "relation.h"
-#include "role.h"
 #include "scrub.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
@@ -429,7 +428,8 @@ retry_event(Batch *batch, const GoesPending *event)
 											  event->position);
 	GoesFailure failure;
 
-	/* Not for this reactor any more, or it has had it */
+	if (found == NULL)
+		goes_pending_bury_unseen(&task->reactor, event);
 	if (found == NULL || take_inline_delivery(task, event->position))
 	{
 		remember_settled(batch, event->position);
@@ -470,22 +470,6 @@ retry_due(Batch *batch)
  * ---------------------------------------------------------------------------
  */
 
-static bool
-is_blocked(const Batch *batch, const GoesFound *found)
-{
-	ListCell   *cell;
-
-	foreach(cell, batch->blocked)
-	{
-		const GoesPending *event = lfirst(cell);
-
-		if (goes_uuid_equal(&event->aggregate_id, &found->aggregate_id) &&
-			strcmp(event->aggregate_type, found->source->type) == 0)
-			return true;
-	}
-	return false;
-}
-
 static void
 deliver_event(Batch *batch, const GoesFound *found)
 {
@@ -522,19 +506,14 @@ look_around(const GoesTask *task)
 	static SPIPlanPtr plan = NULL;
 	static const Oid argtype = UUIDOID;
 	Datum		arg = UUIDPGetDatum(&task->reactor.id);
-	GoesRole	before = goes_become(goes_objects()->owner);
 	Situation	situation = {false};
 	bool		isnull;
 
-	if (plan == NULL)
-		plan = goes_prepare("SELECT r.active AND NOT r.paused AND r.mode OPERATOR(pg_catalog.=) 'async',"
-							" EXISTS (SELECT FROM goes.pending p WHERE p.reactor OPERATOR(pg_catalog.=) $1 AND p.blocks),"
-							" EXISTS (SELECT FROM goes.inline_deliveries i WHERE i.reactor OPERATOR(pg_catalog.=) $1)"
-							" FROM goes.reactors r WHERE r.id OPERATOR(pg_catalog.=) $1",
-							1, &argtype);
-	if (SPI_execute_plan(plan, &arg, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the registry of goes");
-	if (SPI_processed > 0)
+	if (goes_execute_kept(&plan, "SELECT r.active AND NOT r.paused AND r.mode OPERATOR(pg_catalog.=) 'async',"
+						  " EXISTS (SELECT FROM goes.pending p WHERE p.reactor OPERATOR(pg_catalog.=) $1 AND p.blocks),"
+						  " EXISTS (SELECT FROM goes.inline_deliveries i WHERE i.reactor OPERATOR(pg_catalog.=) $1)"
+						  " FROM goes.reactors r WHERE r.id OPERATOR(pg_catalog.=) $1",
+						  1, &argtype, &arg, NULL) > 0)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[0];
 		TupleDesc	desc = SPI_tuptable->tupdesc;
@@ -543,7 +522,6 @@ look_around(const GoesTask *task)
 		situation.has_blocked = DatumGetBool(SPI_getbinval(tuple, desc, 2, &isnull));
 		situation.has_inline = DatumGetBool(SPI_getbinval(tuple, desc, 3, &isnull));
 	}
-	goes_unbecome(before);
 	return situation;
 }
 
@@ -561,7 +539,7 @@ deliver_found(Batch *batch, const Situation *situation, const GoesFound *found,
 		if (is_full(batch))
 			return;
 		/* One that is blocked is looked at when its turn comes */
-		if (!is_blocked(batch, &found[i]) &&
+		if (!goes_pending_is_blocked(batch->blocked, &found[i]) &&
 			!(situation->has_inline && take_inline_delivery(task, found[i].position)))
 			deliver_event(batch, &found[i]);
 		if (batch->changed)

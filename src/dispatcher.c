@@ -105,7 +105,7 @@ static bool begun = false;		/* all registered tables and guards are there */
 static int64 stored = -1;		/* the horizon as it is stored; -1: not known */
 static int64 storing = -1;		/* what this transaction stores, or did */
 static TimestampTz stored_at = 0;
-static bool told_no_slot = false;
+static TimestampTz no_slot_at = 0;	/* when there was no room in the server */
 
 /* ---------------------------------------------------------------------------
  * Before anything begins
@@ -189,6 +189,8 @@ forget_owners(void)
 		if (owner->ntasks > 0)
 			continue;
 		owners = foreach_delete_current(owners, cell);
+		if (owner->handle != NULL)
+			pfree(owner->handle);
 		pfree(owner);
 	}
 }
@@ -282,16 +284,19 @@ needs_help(const Owner *owner, const Count *count)
 		TimestampDifferenceExceeds(count->busy_since, GetCurrentTimestamp(), BUSY_TIME);
 }
 
+/* Once for a shortage, which may come and go. */
 static void
 warn_no_slot(void)
 {
-	if (!told_no_slot)
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (TimestampDifferenceExceeds(no_slot_at, now, HEARTBEAT))
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("could not start a background worker for the async reactors of database \"%s\"",
 						get_database_name(MyDatabaseId)),
 				 errhint("Raise max_worker_processes; the reactors go on when a background worker ends.")));
-	told_no_slot = true;
+	no_slot_at = now;
 }
 
 /* Start a runner; false if there is no room in the server. */
@@ -313,8 +318,17 @@ start_runner(Owner *owner)
 		return false;
 	}
 	owner->ordered_at = GetCurrentTimestamp();
-	told_no_slot = false;
 	return true;
+}
+
+/* A runner of the owner has done all up to there, and has to do more then. */
+static void
+note_served(Owner *owner, int64 seen, TimestampTz due_at)
+{
+	if (seen <= 0)
+		return;
+	owner->served_to = Max(owner->served_to, seen);
+	owner->due_at = due_at;
 }
 
 /* How long the owner has to wait after that many failures, in milliseconds. */
@@ -354,6 +368,9 @@ check_start(Owner *owner)
 	known = owner->ordered->serial == owner->serial;
 	connected = !known || owner->ordered->connected;
 	late |= known && connected && owner->ordered->leave;
+	if (known && pg_atomic_read_u64(&owner->ordered->loaded) == loaded_changes)
+		note_served(owner, pg_atomic_read_u64(&owner->ordered->seen),
+					pg_atomic_read_u64(&owner->ordered->due_at));
 	pfree(owner->handle);
 	owner->handle = NULL;
 	goes_worker_give_up(owner->ordered, owner->serial);
@@ -396,11 +413,7 @@ serve_owner(Owner *owner, int64 horizon)
 	Count		all = count_runners(InvalidOid);
 	long		blocked;
 
-	if (count.seen > 0)
-	{
-		owner->served_to = Max(owner->served_to, count.seen);
-		owner->due_at = count.due_at;
-	}
+	note_served(owner, count.seen, count.due_at);
 	if (is_served(owner, &count, horizon))
 		return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), owner->due_at);
 	/* Whether those that are there need help shows only after a while */
@@ -418,8 +431,8 @@ serve_owner(Owner *owner, int64 horizon)
 	if (start_runner(owner))
 		return BUSY_TIME;
 	/* Runners of other databases may have nothing to do */
-	if (count.runners == 0)
-		(void) goes_worker_make_room(InvalidOid, owner->role);
+	if (count.runners == 0 && goes_worker_make_room(InvalidOid, owner->role))
+		return BUSY_TIME;
 	return NO_SLOT_INTERVAL;
 }
 
@@ -537,7 +550,6 @@ look_again(void)
 	if (loaded_changes == pg_atomic_read_u64(&goes_shared->changes) &&
 		loaded_generation == goes_registry_generation())
 		return;
-	goes_position_mend();
 	load_owners();
 }
 
@@ -580,6 +592,8 @@ work(void)
 	if (begun)
 	{
 		look_again();
+		/* A table that was locked is left for later */
+		goes_position_mend();
 		horizon = goes_horizon_live();
 		tell_waiters(horizon);
 		settle_passed(horizon);

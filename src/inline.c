@@ -35,7 +35,9 @@ check_may_run(const GoesReactor *reactor)
 {
 	Oid			owner = goes_reactor_owner(reactor);
 
-	if (!OidIsValid(owner) || !has_privs_of_role(GetUserId(), owner))
+	/* A SECURITY DEFINER function of the owner's must not lend the right */
+	if (!OidIsValid(owner) || !has_privs_of_role(GetUserId(), owner) ||
+		!has_privs_of_role(GetOuterUserId(), owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of reactor \"%s\" to run it inside a transaction",

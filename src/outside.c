@@ -162,22 +162,6 @@ visible_horizon(void)
  * ---------------------------------------------------------------------------
  */
 
-static bool
-is_blocked(List *blocked, const GoesFound *found)
-{
-	ListCell   *cell;
-
-	foreach(cell, blocked)
-	{
-		const GoesPending *event = lfirst(cell);
-
-		if (goes_uuid_equal(&event->aggregate_id, &found->aggregate_id) &&
-			strcmp(event->aggregate_type, found->source->type) == 0)
-			return true;
-	}
-	return false;
-}
-
 /* Is there a new event whose aggregate is free? */
 static bool
 has_new(Fetch *fetch, const GoesProgress *progress, int64 horizon)
@@ -199,7 +183,7 @@ has_new(Fetch *fetch, const GoesProgress *progress, int64 horizon)
 		blocked = goes_pending_blocked(fetch->reactor, found, nfound);
 		for (int i = 0; i < nfound; i++)
 		{
-			if (!is_blocked(blocked, &found[i]))
+			if (!goes_pending_is_blocked(blocked, &found[i]))
 				return true;
 			range.after = found[i].position;
 		}
@@ -245,16 +229,23 @@ has_something(void *arg)
 	Fetch	   *fetch = arg;
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	bool		something;
+	volatile bool something = false;
 
 	check_client();
 	BeginInternalSubTransaction(NULL);
-	SPI_connect();
-	something = look(fetch);
-	SPI_finish();
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	PG_TRY();
+	{
+		SPI_connect();
+		something = look(fetch);
+		SPI_finish();
+	}
+	PG_FINALLY();
+	{
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_END_TRY();
 	return something;
 }
 
@@ -301,10 +292,12 @@ try_event_datum(const GoesFound *found, const pg_uuid_t *reactor, Datum *datum,
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
 		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 			PG_RE_THROW();
 		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
 		failure->sqlerrcode = error->sqlerrcode;
 		failure->message = error->message ? error->message : "";
 		ok = false;
@@ -407,7 +400,7 @@ fetch_due(Fetch *fetch)
 									  due[i].position);
 		fetch->advance.retried += due[i].attempts > 0;
 		if (found == NULL)
-			goes_transient_settle_at_commit(due[i].position, &fetch->reactor->id);
+			goes_pending_bury_unseen(fetch->reactor, &due[i]);
 		if (found == NULL || lease(fetch, &due[i], found) == GOES_FATE_DEAD)
 			settle_pending(fetch->reactor, fetch->sources, &due[i], &fetch->progress);
 	}
@@ -423,7 +416,7 @@ fetch_found(Fetch *fetch, const GoesFound *found, int nfound)
 	for (int i = 0; i < nfound && fetch->nevents < fetch->max_events; i++)
 	{
 		checkpoint = found[i].position;
-		if (!is_blocked(blocked, &found[i]))
+		if (!goes_pending_is_blocked(blocked, &found[i]))
 		{
 			GoesPending *event = palloc(sizeof(GoesPending));
 
@@ -457,6 +450,20 @@ fetch_new(Fetch *fetch, int64 horizon)
 		if (nfound < limit && fetch->nevents < fetch->max_events)
 			fetch->advance.checkpoint = range.up_to;
 	}
+}
+
+/* Where events are given up, the next ones of their aggregates are due. */
+static void
+fetch_until_some(Fetch *fetch, int64 horizon)
+{
+	int64		failed;
+
+	do
+	{
+		failed = fetch->advance.failed;
+		fetch_due(fetch);
+		fetch_new(fetch, horizon);
+	} while (fetch->nevents == 0 && fetch->advance.failed > failed);
 }
 
 /* Lock the progress; false: another fetch has it, and does not end. */
@@ -495,8 +502,7 @@ fetch_events(Fetch *fetch)
 		if (!fetch->reactor->paused)
 		{
 			fetch->advance.checkpoint = fetch->progress.checkpoint;
-			fetch_due(fetch);
-			fetch_new(fetch, horizon);
+			fetch_until_some(fetch, horizon);
 			goes_progress_advance(&fetch->reactor->id, 0, &fetch->advance);
 		}
 	}

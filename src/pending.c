@@ -20,7 +20,6 @@
 #include "executor/spi.h"
 #include "pending.h"
 #include "registry.h"
-#include "role.h"
 #include "shared.h"
 #include "transient.h"
 #include "utils/array.h"
@@ -36,21 +35,6 @@
 /* What take_pending takes */
 #define PENDING_COLUMNS \
 	"position, aggregate_type, aggregate_id, aggregate_version, blocks, attempts, leased"
-
-/* Run a kept statement as the owner of goes.pending, under a new snapshot. */
-static uint64
-run_as_owner(SPIPlanPtr *plan, const char *sql, int nargs, const Oid *argtypes,
-			 Datum *args, const char *nulls)
-{
-	GoesRole	before = goes_become(goes_objects()->owner);
-
-	if (*plan == NULL)
-		*plan = goes_prepare(sql, nargs, argtypes);
-	if (SPI_execute_plan(*plan, args, nulls, false, 0) < 0)
-		elog(ERROR, "could not execute \"%s\"", sql);
-	goes_unbecome(before);
-	return SPI_processed;
-}
 
 /* goes_pending_of: an event that was found and has not failed yet. */
 GoesPending
@@ -103,7 +87,7 @@ goes_pending_due(const GoesReactor *reactor, int part, int parts, int limit,
 	};
 	uint64		count;
 
-	count = run_as_owner(&plan, "SELECT " PENDING_COLUMNS
+	count = goes_execute_kept(&plan, "SELECT " PENDING_COLUMNS
 						 " FROM goes.pending WHERE reactor OPERATOR(pg_catalog.=) $1"
 						 " AND due_at OPERATOR(pg_catalog.<=) $2 AND " OF_PART("$3", "$4")
 						 " ORDER BY position LIMIT $5",
@@ -131,7 +115,7 @@ goes_pending_leased(const GoesReactor *reactor, ArrayType *positions,
 	};
 	uint64		count;
 
-	count = run_as_owner(&plan, "SELECT " PENDING_COLUMNS
+	count = goes_execute_kept(&plan, "SELECT " PENDING_COLUMNS
 						 " FROM goes.pending WHERE reactor OPERATOR(pg_catalog.=) $1"
 						 " AND position OPERATOR(pg_catalog.=) ANY ($2) AND leased"
 						 " ORDER BY position",
@@ -156,7 +140,7 @@ goes_pending_next_due(const GoesReactor *reactor, int part, int parts)
 	Datum		next;
 	bool		isnull;
 
-	if (run_as_owner(&plan, "SELECT due_at FROM goes.pending"
+	if (goes_execute_kept(&plan, "SELECT due_at FROM goes.pending"
 					 " WHERE reactor OPERATOR(pg_catalog.=) $1 AND " OF_PART("$2", "$3")
 					 " ORDER BY due_at LIMIT 1",
 					 goes_lengthof(argtypes), argtypes, args, NULL) == 0)
@@ -185,7 +169,7 @@ goes_pending_blocked(const GoesReactor *reactor, const GoesFound *found, int nfo
 	args[0] = UUIDPGetDatum(&reactor->id);
 	args[1] = PointerGetDatum(construct_array(ids, nfound, UUIDOID, UUID_LEN,
 											  false, TYPALIGN_CHAR));
-	count = run_as_owner(&plan, "SELECT " PENDING_COLUMNS
+	count = goes_execute_kept(&plan, "SELECT " PENDING_COLUMNS
 						 " FROM goes.pending WHERE reactor OPERATOR(pg_catalog.=) $1 AND blocks"
 						 " AND aggregate_id OPERATOR(pg_catalog.=) ANY ($2)",
 						 goes_lengthof(argtypes), argtypes, args, NULL);
@@ -197,6 +181,23 @@ goes_pending_blocked(const GoesReactor *reactor, const GoesFound *found, int nfo
 		blocked = lappend(blocked, event);
 	}
 	return blocked;
+}
+
+/* goes_pending_is_blocked: is the event's aggregate one of those? */
+bool
+goes_pending_is_blocked(const List *blocked, const GoesFound *found)
+{
+	ListCell   *cell;
+
+	foreach(cell, blocked)
+	{
+		const GoesPending *event = lfirst(cell);
+
+		if (goes_uuid_equal(&event->aggregate_id, &found->aggregate_id) &&
+			strcmp(event->aggregate_type, found->source->type) == 0)
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -235,7 +236,7 @@ goes_pending_put(const GoesReactor *reactor, const GoesPending *event,
 		args[9] = CStringGetTextDatum(unpack_sql_state(failure->sqlerrcode));
 		args[10] = CStringGetTextDatum(failure->message);
 	}
-	run_as_owner(&plan, "INSERT INTO goes.pending AS p (reactor, position, aggregate_type, aggregate_id,"
+	goes_execute_kept(&plan, "INSERT INTO goes.pending AS p (reactor, position, aggregate_type, aggregate_id,"
 				 " aggregate_version, blocks, attempts, due_at, leased, sqlstate, error, failed_at)"
 				 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 				 " ON CONFLICT (reactor, position) DO UPDATE SET attempts = excluded.attempts,"
@@ -257,7 +258,7 @@ goes_pending_done(const GoesReactor *reactor, const GoesPending *event)
 		Int64GetDatum(event->position)
 	};
 
-	run_as_owner(&plan, "DELETE FROM goes.pending WHERE reactor OPERATOR(pg_catalog.=) $1"
+	goes_execute_kept(&plan, "DELETE FROM goes.pending WHERE reactor OPERATOR(pg_catalog.=) $1"
 				 " AND position OPERATOR(pg_catalog.=) $2",
 				 goes_lengthof(argtypes), argtypes, args, NULL);
 }
@@ -284,7 +285,7 @@ bury(const GoesReactor *reactor, const GoesPending *event,
 	};
 
 	goes_pending_done(reactor, event);
-	run_as_owner(&plan, "INSERT INTO goes.dead_letters VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+	goes_execute_kept(&plan, "INSERT INTO goes.dead_letters VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 				 " ON CONFLICT (reactor, position) DO UPDATE SET attempts = excluded.attempts,"
 				 " sqlstate = excluded.sqlstate, error = excluded.error, failed_at = excluded.failed_at",
 				 goes_lengthof(argtypes), argtypes, args, NULL);
@@ -293,6 +294,22 @@ bury(const GoesReactor *reactor, const GoesPending *event,
 			(errmsg("reactor \"%s\" has given up the event at position " INT64_FORMAT,
 					reactor->name, event->position),
 			 errhint("See goes_dead_letters; goes_retry tries again.")));
+}
+
+/*
+ * goes_pending_bury_unseen
+ *		Give up an event that the reactor does not see any more: its owner may
+ *		have lost a right for a while only, so nothing is forgotten.
+ */
+void
+goes_pending_bury_unseen(const GoesReactor *reactor, const GoesPending *event)
+{
+	static const GoesFailure failure = {
+		.sqlerrcode = ERRCODE_INSUFFICIENT_PRIVILEGE,
+		.message = "the reactor does not get events of this type any more"
+	};
+
+	bury(reactor, event, &failure);
 }
 
 /* Another transaction was in the way: that is nobody's fault. */

@@ -50,6 +50,9 @@ extern TimestampTz goes_pending_next_due(const GoesReactor *reactor, int part,
 										 int parts);
 extern List *goes_pending_blocked(const GoesReactor *reactor,
 								  const GoesFound *found, int nfound);
+extern bool goes_pending_is_blocked(const List *blocked, const GoesFound *found);
+extern void goes_pending_bury_unseen(const GoesReactor *reactor,
+									 const GoesPending *event);
 extern GoesFate goes_pending_fail(const GoesReactor *reactor,
 								  const GoesPending *event,
 								  const GoesFailure *failure);

@@ -18,26 +18,10 @@
 #include "progress.h"
 #include "position.h"
 #include "registry.h"
-#include "role.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #define PROGRESS_COLUMNS "parts, checkpoint, barrier, imported_to, revision"
-
-/* Run a kept statement as the owner of goes.progress, under a new snapshot. */
-static uint64
-run_as_owner(SPIPlanPtr *plan, const char *sql, int nargs, const Oid *argtypes,
-			 Datum *args, const char *nulls)
-{
-	GoesRole	before = goes_become(goes_objects()->owner);
-
-	if (*plan == NULL)
-		*plan = goes_prepare(sql, nargs, argtypes);
-	if (SPI_execute_plan(*plan, args, nulls, false, 0) < 0)
-		elog(ERROR, "could not execute \"%s\"", sql);
-	goes_unbecome(before);
-	return SPI_processed;
-}
 
 static void
 take_progress(GoesProgress *progress)
@@ -132,7 +116,7 @@ goes_progress_read(const pg_uuid_t *reactor, int part, GoesProgress *progress)
 	static const Oid argtypes[] = {UUIDOID, INT4OID};
 	Datum		args[] = {UUIDPGetDatum(reactor), Int32GetDatum(part)};
 
-	if (run_as_owner(&plan, "SELECT " PROGRESS_COLUMNS " FROM goes.progress"
+	if (goes_execute_kept(&plan, "SELECT " PROGRESS_COLUMNS " FROM goes.progress"
 					 " WHERE reactor OPERATOR(pg_catalog.=) $1"
 					 " AND part OPERATOR(pg_catalog.=) $2",
 					 goes_lengthof(argtypes), argtypes, args, NULL) == 0)
@@ -154,7 +138,7 @@ goes_progress_try_lock(const pg_uuid_t *reactor, int part,
 	static const Oid argtypes[] = {UUIDOID, INT4OID};
 	Datum		args[] = {UUIDPGetDatum(reactor), Int32GetDatum(part)};
 
-	if (run_as_owner(&plan, "SELECT " PROGRESS_COLUMNS " FROM goes.progress"
+	if (goes_execute_kept(&plan, "SELECT " PROGRESS_COLUMNS " FROM goes.progress"
 					 " WHERE reactor OPERATOR(pg_catalog.=) $1"
 					 " AND part OPERATOR(pg_catalog.=) $2"
 					 " FOR NO KEY UPDATE SKIP LOCKED",
@@ -173,7 +157,7 @@ goes_progress_wait_lock(const pg_uuid_t *reactor, int part,
 	static const Oid argtypes[] = {UUIDOID, INT4OID};
 	Datum		args[] = {UUIDPGetDatum(reactor), Int32GetDatum(part)};
 
-	if (run_as_owner(&plan, "SELECT " PROGRESS_COLUMNS " FROM goes.progress"
+	if (goes_execute_kept(&plan, "SELECT " PROGRESS_COLUMNS " FROM goes.progress"
 					 " WHERE reactor OPERATOR(pg_catalog.=) $1"
 					 " AND part OPERATOR(pg_catalog.=) $2"
 					 " FOR NO KEY UPDATE",
@@ -206,7 +190,7 @@ goes_progress_advance(const pg_uuid_t *reactor, int part,
 
 	if (advance->error == NULL)
 		nulls[6] = nulls[7] = 'n';
-	run_as_owner(&plan, "UPDATE goes.progress SET checkpoint = $3,"
+	goes_execute_kept(&plan, "UPDATE goes.progress SET checkpoint = $3,"
 				 " processed = processed OPERATOR(pg_catalog.+) $4,"
 				 " failed = failed OPERATOR(pg_catalog.+) $5,"
 				 " retried = retried OPERATOR(pg_catalog.+) $6,"

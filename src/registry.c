@@ -621,3 +621,24 @@ goes_registry_execute(const char *sql, int nargs, const Oid *argtypes,
 	goes_unbecome(before);
 	return SPI_processed;
 }
+
+/*
+ * goes_execute_kept
+ *		Run a statement on goes's own tables as the owner of the extension, under
+ *		a new snapshot (that of the transaction, if it keeps one), and return the
+ *		number of rows.  It is prepared once, and kept in *plan.  The caller is
+ *		connected to SPI.
+ */
+uint64
+goes_execute_kept(SPIPlanPtr *plan, const char *sql, int nargs,
+				  const Oid *argtypes, Datum *args, const char *nulls)
+{
+	GoesRole	before = goes_become(goes_objects()->owner);
+
+	if (*plan == NULL)
+		*plan = goes_prepare(sql, nargs, argtypes);
+	if (SPI_execute_plan(*plan, args, nulls, false, 0) < 0)
+		elog(ERROR, "could not execute \"%s\"", sql);
+	goes_unbecome(before);
+	return SPI_processed;
+}

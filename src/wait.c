@@ -179,6 +179,7 @@ ask_for(int64 position)
 
 	if (dispatcher == NULL)
 		return;
+	position = Min(position, goes_position_last());
 	wanted = pg_atomic_read_u64(&dispatcher->wanted);
 	while (wanted < (uint64) position &&
 		   !pg_atomic_compare_exchange_u64(&dispatcher->wanted, &wanted, position))
