@@ -10,7 +10,9 @@
 
 . "$(dirname "$0")/common.sh"
 
-find_postgres make gcc libc6-dev perl libipc-run-perl
+find_postgres make gcc libc6-dev perl libipc-run-perl pgbouncer
+# The mailer example's, unless there is another one already
+command -v npm >/dev/null || ! command -v apt-get >/dev/null || install_packages nodejs npm
 work=$(as_user mktemp -d /tmp/goes-check.XXXXXX)
 cd "$work"
 server=
