@@ -466,11 +466,11 @@ fetch_until_some(Fetch *fetch, int64 horizon)
 	} while (fetch->nevents == 0 && fetch->advance.failed > failed);
 }
 
-/* Lock the progress; false: another fetch has it, and does not end. */
+/* Lock the progress; false: another fetch has it, and does not end in time. */
 static bool
-lock_progress(Fetch *fetch)
+lock_progress(Fetch *fetch, int64 patience)
 {
-	TimestampTz end = GetCurrentTimestamp() + LOCK_PATIENCE * INT64CONST(1000);
+	TimestampTz end = GetCurrentTimestamp() + patience * 1000;
 	long		pause = 100;
 
 	while (!goes_progress_try_lock(&fetch->reactor->id, 0, &fetch->progress))
@@ -484,16 +484,24 @@ lock_progress(Fetch *fetch)
 	return true;
 }
 
+/* Has anything been done that is to be stored? */
+static bool
+has_advanced(const Fetch *fetch)
+{
+	return fetch->advance.checkpoint != fetch->progress.checkpoint ||
+		fetch->advance.failed > 0 || fetch->advance.retried > 0;
+}
+
 /*
  * Fetch under the lock, which everybody needs who changes the reactor: so read
  * it again, after the horizon.
  */
 static void
-fetch_events(Fetch *fetch)
+fetch_events(Fetch *fetch, int64 patience)
 {
 	SPI_connect();
 	fetch->sources = find_sources(fetch->name, &fetch->reactor);
-	fetch->locked = lock_progress(fetch);
+	fetch->locked = lock_progress(fetch, patience);
 	if (fetch->locked)
 	{
 		int64		horizon = visible_horizon();
@@ -503,7 +511,8 @@ fetch_events(Fetch *fetch)
 		{
 			fetch->advance.checkpoint = fetch->progress.checkpoint;
 			fetch_until_some(fetch, horizon);
-			goes_progress_advance(&fetch->reactor->id, 0, &fetch->advance);
+			if (has_advanced(fetch))
+				goes_progress_advance(&fetch->reactor->id, 0, &fetch->advance);
 		}
 	}
 	SPI_finish();
@@ -553,13 +562,14 @@ max_events_arg(FunctionCallInfo fcinfo)
 }
 
 /*
- * Wait for something, and fetch it.  Once more if another program is faster and
- * does not let go; but not with the lock.
+ * Wait for something, and fetch it.  While another program has the lock, look
+ * again whether it has left something.
  */
 static void
 fetch_or_wait(Fetch *fetch, int64 lease, int64 wait)
 {
 	TimestampTz end = GetCurrentTimestamp() + wait * 1000;
+	long		pause = 1000;
 
 	for (;;)
 	{
@@ -572,9 +582,11 @@ fetch_or_wait(Fetch *fetch, int64 lease, int64 wait)
 			return;
 		check_client();
 		fetch->lease_end = GetCurrentTimestamp() + lease * 1000;
-		fetch_events(fetch);
+		fetch_events(fetch, left > 0 ? 0 : LOCK_PATIENCE);
 		if (fetch->locked || GetCurrentTimestamp() >= end)
 			return;
+		pg_usleep(pause);
+		pause = Min(pause * 2, 100000);
 	}
 }
 

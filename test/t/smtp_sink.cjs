@@ -19,7 +19,7 @@ function receive(mail) {
     refused.add(id)
     return '451 come again'
   }
-  appendFileSync(file, JSON.stringify({ at: Date.now(), sender: mail.sender, to: mail.to, id, token }) + '\n')
+  appendFileSync(file, JSON.stringify({ sender: mail.sender, to: mail.to, id, token }) + '\n')
   return '250 accepted'
 }
 
