@@ -191,9 +191,11 @@ static bool
 have_passed(void *arg)
 {
 	const Target *target = arg;
+
+	/* In this order: what a checkpoint passes is pending when it has passed */
 	bool		passed = goes_horizon_persisted(GetLatestSnapshot()) >= target->up_to &&
-		!has_pending(target) &&
-		(!is_behind(target) || nothing_is_for(target));
+		(!is_behind(target) || nothing_is_for(target)) &&
+		!has_pending(target);
 
 	if (!passed)
 		ask_for(target->up_to);

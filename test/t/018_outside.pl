@@ -248,6 +248,23 @@ my ($one, $two, $three) = map { GoesLoad::Session->new($node) } 1 .. 3;
 	is($three->ask(settling("$a.3 $b.2 $c.2")), '2', 'settled, the others');
 }
 
+# A fetch that commits while goes_wait looks, which a lock makes last: the event
+# is not settled, however much of it goes_wait has seen.
+{
+	my $a = fresh('looks');
+
+	sql("SELECT put($a)");
+	becomes(q{SELECT goes_horizon() = last_value FROM goes.position}, 'goes_wait looks: an event, and the horizon');
+	$one->ask('BEGIN; LOCK TABLE goes.progress');
+	begin($two, q{SELECT goes_wait('looks', timeout => '2s')});
+	becomes("SELECT count(*) > 0 FROM pg_locks WHERE pid = $two->{pid} AND NOT granted AND relation = 'goes.progress'::regclass", 'goes_wait looks: it waits for a lock');
+	is($one->ask(fetching()), "$a.1", 'goes_wait looks: meanwhile the event is fetched');
+	$one->ask('COMMIT');
+	is(finish($two), 'f', 'goes_wait looks: it does not take it for settled');
+	is(settle("$a.1"), '1', 'goes_wait looks: settled');
+	is(sql(q{SELECT goes_wait('looks')}), 't', 'goes_wait looks: now it does');
+}
+
 # Under load: four programs, some of which roll back or keep their snapshot, and
 # leases that end at once.  What counts is what a program does between fetch and
 # settle, here a row of the log.
