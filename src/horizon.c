@@ -15,8 +15,8 @@
  *
  * The sequence's buffer lock orders the two: if the reader sees a position in
  * the sequence, it sees the slot of whoever took it, or that it was emptied.
- * Nobody waits for anybody, save a reader for the few instructions during
- * which a slot is unknown.  A reader must take a new snapshot afterwards.
+ * No writer waits.  A reader that finds a slot unknown for long goes by what it
+ * knew before, and has to look again.  It must take a new snapshot afterwards.
  *
  * The dispatcher also stores the horizon in goes.horizon, in a transaction that
  * is flushed.  WAL order then makes all that it covers durable, on standbys
@@ -224,8 +224,9 @@ lowest_taken(int *holder)
 
 /*
  * goes_horizon_live
- *		The horizon as it is now.  It counts for snapshots that are taken after
- *		this call.  Never goes back within a process.
+ *		The horizon as it is now, or, if that is not certain, as this process has
+ *		seen it before (0: it has not).  It counts for snapshots that are taken
+ *		after this call.  Never goes back within a process.
  */
 int64
 goes_horizon_live(void)

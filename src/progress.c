@@ -108,21 +108,31 @@ goes_progress_parts(const pg_uuid_t *reactor)
 								 1, &argtype, &arg, NULL);
 }
 
+#define SELECT_PROGRESS \
+	"SELECT " PROGRESS_COLUMNS " FROM goes.progress" \
+	" WHERE reactor OPERATOR(pg_catalog.=) $1 AND part OPERATOR(pg_catalog.=) $2"
+
+static bool
+read_progress(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *reactor,
+			  int part, GoesProgress *progress)
+{
+	static const Oid argtypes[] = {UUIDOID, INT4OID};
+	Datum		args[] = {UUIDPGetDatum(reactor), Int32GetDatum(part)};
+
+	if (goes_execute_kept(plan, sql, goes_lengthof(argtypes), argtypes, args,
+						  NULL) == 0)
+		return false;
+	take_progress(progress);
+	return true;
+}
+
 /* goes_progress_read: of one part; false if there is none. */
 bool
 goes_progress_read(const pg_uuid_t *reactor, int part, GoesProgress *progress)
 {
 	static SPIPlanPtr plan = NULL;
-	static const Oid argtypes[] = {UUIDOID, INT4OID};
-	Datum		args[] = {UUIDPGetDatum(reactor), Int32GetDatum(part)};
 
-	if (goes_execute_kept(&plan, "SELECT " PROGRESS_COLUMNS " FROM goes.progress"
-					 " WHERE reactor OPERATOR(pg_catalog.=) $1"
-					 " AND part OPERATOR(pg_catalog.=) $2",
-					 goes_lengthof(argtypes), argtypes, args, NULL) == 0)
-		return false;
-	take_progress(progress);
-	return true;
+	return read_progress(&plan, SELECT_PROGRESS, reactor, part, progress);
 }
 
 /*
@@ -135,17 +145,9 @@ goes_progress_try_lock(const pg_uuid_t *reactor, int part,
 					   GoesProgress *progress)
 {
 	static SPIPlanPtr plan = NULL;
-	static const Oid argtypes[] = {UUIDOID, INT4OID};
-	Datum		args[] = {UUIDPGetDatum(reactor), Int32GetDatum(part)};
 
-	if (goes_execute_kept(&plan, "SELECT " PROGRESS_COLUMNS " FROM goes.progress"
-					 " WHERE reactor OPERATOR(pg_catalog.=) $1"
-					 " AND part OPERATOR(pg_catalog.=) $2"
-					 " FOR NO KEY UPDATE SKIP LOCKED",
-					 goes_lengthof(argtypes), argtypes, args, NULL) == 0)
-		return false;
-	take_progress(progress);
-	return true;
+	return read_progress(&plan, SELECT_PROGRESS " FOR NO KEY UPDATE SKIP LOCKED",
+						 reactor, part, progress);
 }
 
 /* goes_progress_wait_lock: the same, waiting for whoever has it locked. */
@@ -154,17 +156,9 @@ goes_progress_wait_lock(const pg_uuid_t *reactor, int part,
 						GoesProgress *progress)
 {
 	static SPIPlanPtr plan = NULL;
-	static const Oid argtypes[] = {UUIDOID, INT4OID};
-	Datum		args[] = {UUIDPGetDatum(reactor), Int32GetDatum(part)};
 
-	if (goes_execute_kept(&plan, "SELECT " PROGRESS_COLUMNS " FROM goes.progress"
-					 " WHERE reactor OPERATOR(pg_catalog.=) $1"
-					 " AND part OPERATOR(pg_catalog.=) $2"
-					 " FOR NO KEY UPDATE",
-					 goes_lengthof(argtypes), argtypes, args, NULL) == 0)
-		return false;
-	take_progress(progress);
-	return true;
+	return read_progress(&plan, SELECT_PROGRESS " FOR NO KEY UPDATE",
+						 reactor, part, progress);
 }
 
 /* goes_progress_advance: note what was done; the caller has it locked. */
