@@ -99,7 +99,6 @@ GoesTask *
 goes_task_create(MemoryContext parent, const GoesReactor *reactor, Oid owner,
 				 int part)
 {
-	GoesSignature signature = goes_reactor_signature(GOES_FORM_EVENT, InvalidOid);
 	GoesProgress progress;
 	MemoryContext context;
 	MemoryContext oldcontext;
@@ -116,8 +115,6 @@ goes_task_create(MemoryContext parent, const GoesReactor *reactor, Oid owner,
 	task->part = part;
 	task->progress = progress;
 	task->scanned = progress.checkpoint;
-	task->function = goes_function_create(context, task->reactor.name, &signature,
-										  "async reactor");
 	MemoryContextSwitchTo(oldcontext);
 	task->sources = goes_sources_create(context, &task->reactor, owner, part,
 										progress.parts);
@@ -275,9 +272,51 @@ take_failure(const ErrorData *error, Jsonb *transient)
 	return failure;
 }
 
+/* Call that function from now on, by its OID: its name may become another's. */
+static void
+use_function(GoesTask *task, Oid function)
+{
+	GoesSignature signature = goes_reactor_signature(GOES_FORM_EVENT, InvalidOid);
+
+	if (task->function_oid == function)
+		return;
+	task->function_oid = function;
+	task->function = goes_function_create_builtin(task->context, function, &signature);
+}
+
+/* Is the function that is called still the reactor's, and its owner the same? */
+static bool
+is_same_function(GoesTask *task)
+{
+	uint64		generation;
+
+	AcceptInvalidationMessages();
+	generation = goes_function_generation();
+	if (task->function_generation == generation)
+		return true;
+	if (goes_reactor_function(&task->reactor) != task->function_oid ||
+		goes_reactor_owner(&task->reactor) != task->owner)
+		return false;
+	task->function_generation = generation;
+	return true;
+}
+
+/*
+ * Has the reactor been renamed, dropped or given away in the middle of the
+ * batch?  Then it is not called, nor says it anything that it failed; whoever
+ * runs it now tries again.
+ */
+static bool
+has_changed(Batch *batch)
+{
+	batch->changed = batch->changed || !is_same_function(batch->task);
+	batch->ended |= batch->changed;
+	return batch->changed;
+}
+
 /*
  * Hand one event over in a subtransaction.  Returns false, and what went
- * wrong, if the reactor raised an error.
+ * wrong, if the reactor raised an error, or has changed.
  */
 static bool
 hand_over(Batch *batch, const GoesFound *found, GoesFailure *failure)
@@ -287,6 +326,8 @@ hand_over(Batch *batch, const GoesFound *found, GoesFailure *failure)
 	Jsonb	   *volatile transient = NULL;
 	volatile bool ok = true;
 
+	if (has_changed(batch))
+		return false;
 	batch->last = found->position;
 	batch->count++;
 	if (goes_take_casualty(&batch->task->reactor.id, found->position))
@@ -346,19 +387,6 @@ note_failure(Batch *batch, const GoesFailure *failure)
 {
 	batch->advance.failed++;
 	batch->advance.error = failure->message;
-}
-
-/*
- * Has the reactor been renamed, dropped or given away in the middle of the
- * batch?  Then that it failed says nothing; whoever runs it now tries again.
- */
-static bool
-has_changed(Batch *batch)
-{
-	AcceptInvalidationMessages();
-	batch->changed = goes_reactor_owner(&batch->task->reactor) != batch->task->owner;
-	batch->ended |= batch->changed;
-	return batch->changed;
 }
 
 /* Is it time to commit? */
@@ -606,15 +634,15 @@ wait_at_barrier(GoesTask *task)
  * any more.
  */
 static bool
-lock_function(const GoesTask *task)
+lock_function(GoesTask *task)
 {
 	Oid			function = goes_reactor_function(&task->reactor);
 
 	if (!OidIsValid(function))
 		return false;
 	LockDatabaseObject(ProcedureRelationId, function, 0, AccessShareLock);
-	return goes_reactor_function(&task->reactor) == function &&
-		goes_reactor_owner(&task->reactor) == task->owner;
+	use_function(task, function);
+	return is_same_function(task);
 }
 
 /* Deliver in the transaction that has begun, connected to SPI. */

@@ -31,6 +31,8 @@ typedef struct GoesTask
 	bool		retried;		/* the last batch was of those */
 	TimestampTz not_before;		/* after an error of our own */
 	int			error_pause;	/* in milliseconds; 0: there was none */
+	Oid			function_oid;	/* that is locked, and called whatever its name */
+	uint64		function_generation;	/* by which it is still the owner's */
 	GoesFunction *function;
 	GoesSources *sources;
 } GoesTask;

@@ -498,7 +498,10 @@ tell_waiters(int64 horizon)
  * ---------------------------------------------------------------------------
  */
 
-/* Does the reactor still want the transient data of the event? */
+/*
+ * Does the reactor still want the transient data of the event?  It may wait
+ * behind an earlier one of its aggregate.
+ */
 static bool
 is_wanted(const GoesClaim *claim)
 {
@@ -513,7 +516,8 @@ is_wanted(const GoesClaim *claim)
 								 " AND ($2 OPERATOR(pg_catalog.>) (SELECT pg_catalog.min(checkpoint) FROM goes.progress p"
 								 " WHERE p.reactor OPERATOR(pg_catalog.=) $1)"
 								 " OR EXISTS (SELECT FROM goes.pending q WHERE q.reactor OPERATOR(pg_catalog.=) $1"
-								 " AND q.position OPERATOR(pg_catalog.=) $2))",
+								 " AND (q.position OPERATOR(pg_catalog.=) $2"
+								 " OR (q.blocks AND q.position OPERATOR(pg_catalog.<) $2))))",
 								 goes_lengthof(argtypes), argtypes, args, NULL) > 0;
 }
 

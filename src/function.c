@@ -106,6 +106,13 @@ goes_function_init(void)
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 }
 
+/* goes_function_generation: changes whenever a function may be another one. */
+uint64
+goes_function_generation(void)
+{
+	return generation;
+}
+
 /*
  * goes_retire
  *		Free a long-lived context at the end of the transaction, since callers

@@ -44,6 +44,7 @@ extern GoesFunction *goes_function_create_builtin(MemoryContext context,
 extern Datum goes_function_call(GoesFunction *function, const Datum *args,
 								const bool *nulls, bool *isnull);
 
+extern uint64 goes_function_generation(void);
 extern void goes_retire(MemoryContext context);
 
 #endif							/* GOES_FUNCTION_H */

@@ -57,6 +57,9 @@ static uint64 loaded_exits = 0;
 static uint64 loaded_generation = 0;
 static bool outdated = true;
 
+/* Whether the last round has left tasks out */
+static bool skipped = false;
+
 /* ---------------------------------------------------------------------------
  * The session
  * ---------------------------------------------------------------------------
@@ -189,6 +192,7 @@ work_on_tasks(int64 horizon)
 	int			ntasks = list_length(tasks);
 	bool		worked = false;
 
+	skipped = false;
 	first++;
 	for (int i = 0; i < ntasks && !outdated; i++)
 	{
@@ -196,8 +200,12 @@ work_on_tasks(int64 horizon)
 		GoesDelivered delivered;
 
 		CHECK_FOR_INTERRUPTS();
-		if (goes_my_worker->leave || goes_is_being_restored() ||
-			goes_task_is_idle(task, horizon))
+		if (goes_my_worker->leave || goes_is_being_restored())
+		{
+			skipped = true;
+			break;
+		}
+		if (goes_task_is_idle(task, horizon))
 			continue;
 		delivered = goes_task_deliver(task, horizon);
 		worked |= delivered == GOES_DELIVERED_SOME;
@@ -337,7 +345,8 @@ work(MemoryContext round_context)
 		worked = work_on_tasks(horizon);
 		persist_tasks(false);
 	} while (worked || outdated);
-	pg_atomic_write_u64(&goes_my_worker->seen, horizon);
+	if (!skipped)
+		pg_atomic_write_u64(&goes_my_worker->seen, horizon);
 	pgstat_report_stat(true);
 }
 

@@ -63,6 +63,7 @@ typedef struct GoesWorker
 	uint32		serial;			/* tells the uses of this entry apart */
 	bool		leave;			/* it is asked to end, to make room */
 	TimestampTz leave_at;		/* when it was asked to */
+	bool		ended;			/* it did not, and was made to */
 	bool		connected;		/* to its database; stays when it has ended */
 
 	pg_atomic_uint32 sleeping;	/* what may end its sleep must set its latch */

@@ -107,16 +107,45 @@ follow_rename(const GoesSources *sources, GoesSource *source)
 }
 
 /*
+ * A table's owner may let us wait, or his functions run, as long as he likes: a
+ * runner, whose others must go on, gives up after the time that a call may take.
+ */
+static void
+begin_timeout(const GoesSources *sources)
+{
+	if (goes_my_worker != NULL)
+		enable_timeout_after(STATEMENT_TIMEOUT,
+							 (int) Min(sources->reactor->timeout, PG_INT32_MAX));
+}
+
+static void
+end_timeout(void)
+{
+	if (goes_my_worker != NULL)
+		disable_timeout(STATEMENT_TIMEOUT, false);
+}
+
+/*
  * May the reactor get the events of this type?  Tables, owners and memberships
  * change without anybody registering anything, so look each time.
  */
 static bool
+may_see(const GoesSources *sources, const GoesSource *source)
+{
+	return get_rel_name(source->events) != NULL &&
+		has_privs_of_role(sources->owner, goes_relation_owner(source->events));
+}
+
+/* The same; the table then keeps its name and owner until the transaction ends. */
+static bool
 is_reached(const GoesSources *sources, GoesSource *source)
 {
-	/* Keeps its name and owner until the transaction ends */
+	if (!may_see(sources, source))
+		return false;
+	begin_timeout(sources);
 	LockRelationOid(source->events, AccessShareLock);
-	if (get_rel_name(source->events) == NULL ||
-		!has_privs_of_role(sources->owner, goes_relation_owner(source->events)))
+	end_timeout();
+	if (!may_see(sources, source))
 		return false;
 	follow_rename(sources, source);
 	return true;
@@ -152,28 +181,21 @@ condition(const GoesSources *sources, const GoesSource *source)
 	return sql.data;
 }
 
-/*
- * Run a statement of a source as its table's owner, made if need be.  That may
- * take as long as this owner likes, who may have locked the table: a runner,
- * whose others must go on, gives up after the time that a call may take.
- */
+/* Run a statement of a source as its table's owner, made if need be. */
 static void
 run(const GoesSources *sources, const GoesSource *source, SPIPlanPtr *plan, const char *sql, int nargs,
 	const Oid *argtypes, Datum *args)
 {
 	GoesRole	before = goes_become(goes_relation_owner(source->events));
 
-	if (goes_my_worker != NULL)
-		enable_timeout_after(STATEMENT_TIMEOUT,
-							 (int) Min(sources->reactor->timeout, PG_INT32_MAX));
+	begin_timeout(sources);
 	if (*plan == NULL)
 		*plan = goes_prepare(sql, nargs, argtypes);
 	/* Not read-only: a new snapshot, which is after the horizon that we know */
 	if (SPI_execute_plan(*plan, args, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read events table \"%s\"",
 			 get_rel_name(source->events));
-	if (goes_my_worker != NULL)
-		disable_timeout(STATEMENT_TIMEOUT, false);
+	end_timeout();
 	goes_unbecome(before);
 }
 

@@ -85,6 +85,7 @@ reserve(GoesWorkerKind kind, Oid database, Oid role)
 		worker->since = GetCurrentTimestamp();
 		worker->serial++;
 		worker->leave = false;
+		worker->ended = false;
 		worker->connected = false;
 		worker->position = 0;
 		pg_atomic_write_u32(&worker->sleeping, 0);
@@ -179,10 +180,11 @@ may_leave(const GoesWorker *worker, TimestampTz busy_since)
 static void
 end_stubborn(GoesWorker *worker)
 {
-	if (!TimestampDifferenceExceeds(worker->leave_at, GetCurrentTimestamp(),
+	if (worker->ended ||
+		!TimestampDifferenceExceeds(worker->leave_at, GetCurrentTimestamp(),
 									goes_timeout + STUBBORN_TIME))
 		return;
-	worker->leave = false;
+	worker->ended = true;
 	kill(worker->pid, SIGTERM);
 }
 
@@ -262,8 +264,9 @@ note_casualty(void)
 {
 	GoesCasualty *casualties = goes_shared->casualties;
 
-	/* Who is asked to leave cannot help it */
-	if (goes_my_worker->position == 0 || goes_my_worker->leave)
+	/* Who is asked to leave cannot help it, unless he would not */
+	if (goes_my_worker->position == 0 ||
+		(goes_my_worker->leave && !goes_my_worker->ended))
 		return;
 	if (goes_shared->ncasualties == GOES_MAX_CASUALTIES)
 		memmove(&casualties[0], &casualties[1],
