@@ -672,11 +672,14 @@ deliver_batch(Batch *batch)
 		return wait_at_barrier(task);
 	if (nfound == 0 && !due && task->progress.barrier == GOES_NO_BARRIER)
 		return GOES_DELIVERED_NOTHING;
+	/* The function first, as DROP does */
+	if (!lock_function(task))
+		return GOES_DELIVERED_CHANGED;
 	result = lock_task(task, &locked);
 	if (!locked)
 		return result;
 	situation = look_around(task);
-	if (!situation.runs || !lock_function(task))
+	if (!situation.runs)
 		return GOES_DELIVERED_CHANGED;
 	/* In turn, so that neither failures nor new events can keep the others away */
 	if (due && (nfound == 0 || !task->retried))

@@ -299,7 +299,8 @@ is_spare(void)
 static void
 rest(TimestampTz idle_since)
 {
-	long		timeout = time_to_sleep();
+	/* The end of a restore wakes us up */
+	long		timeout = goes_is_being_restored() ? HEARTBEAT : time_to_sleep();
 
 	pg_atomic_write_u64(&goes_my_worker->due_at,
 						TimestampTzPlusMilliseconds(idle_since, timeout));
@@ -344,7 +345,7 @@ work(MemoryContext round_context)
 		horizon = look_around();
 		worked = work_on_tasks(horizon);
 		persist_tasks(false);
-	} while (worked || outdated);
+	} while (worked || outdated || goes_my_worker->leave);
 	if (!skipped)
 		pg_atomic_write_u64(&goes_my_worker->seen, horizon);
 	pgstat_report_stat(true);

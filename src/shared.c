@@ -291,6 +291,9 @@ goes_begin_restore(void)
 {
 	if (!goes_preloaded() || OidIsValid(goes_my_slot()->restored))
 		return;
+	ereport(LOG,
+			(errmsg("goes dispatches nothing in this database until this session ends"),
+			 errdetail("The session writes the registry's tables itself, as the restore of a dump does.")));
 	before_shmem_exit(end_restore, (Datum) 0);
 	goes_my_slot()->restored = MyDatabaseId;
 	tell_change();
