@@ -457,7 +457,11 @@ retry_event(Batch *batch, const GoesPending *event)
 	GoesFailure failure;
 
 	if (found == NULL)
-		goes_pending_bury_unseen(&task->reactor, event);
+	{
+		GoesRange	range = passed_range(batch);
+
+		goes_pending_bury_unseen(&task->reactor, task->sources, event, &range);
+	}
 	if (found == NULL || take_inline_delivery(task, event->position))
 	{
 		remember_settled(batch, event->position);

@@ -400,7 +400,14 @@ fetch_due(Fetch *fetch)
 									  due[i].position);
 		fetch->advance.retried += due[i].attempts > 0;
 		if (found == NULL)
-			goes_pending_bury_unseen(fetch->reactor, &due[i]);
+		{
+			GoesRange	range = {
+				.up_to = fetch->progress.checkpoint,
+				.imported_to = fetch->progress.imported_to
+			};
+
+			goes_pending_bury_unseen(fetch->reactor, fetch->sources, &due[i], &range);
+		}
 		if (found == NULL || lease(fetch, &due[i], found) == GOES_FATE_DEAD)
 			settle_pending(fetch->reactor, fetch->sources, &due[i], &fetch->progress);
 	}

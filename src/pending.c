@@ -18,6 +18,7 @@
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "pending.h"
 #include "registry.h"
 #include "shared.h"
@@ -298,18 +299,32 @@ bury(const GoesReactor *reactor, const GoesPending *event,
 
 /*
  * goes_pending_bury_unseen
- *		Give up an event that the reactor does not see any more: its owner may
- *		have lost a right for a while only, so nothing is forgotten.
+ *		Give up an event that the reactor does not see any more, and those of its
+ *		aggregate in the range that wait behind it: its owner may have lost a
+ *		right for a while only, so nothing is forgotten.
  */
 void
-goes_pending_bury_unseen(const GoesReactor *reactor, const GoesPending *event)
+goes_pending_bury_unseen(const GoesReactor *reactor, GoesSources *sources,
+						 const GoesPending *event, const GoesRange *range)
 {
 	static const GoesFailure failure = {
 		.sqlerrcode = ERRCODE_INSUFFICIENT_PRIVILEGE,
 		.message = "the reactor does not get events of this type any more"
 	};
+	GoesPending next = *event;
+	GoesFound  *found;
 
-	bury(reactor, event, &failure);
+	bury(reactor, &next, &failure);
+	while (event->blocks &&
+		   (found = goes_sources_read_next(sources, next.aggregate_type,
+										   &next.aggregate_id,
+										   next.aggregate_version, range,
+										   true)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		next = goes_pending_of(found, true);
+		bury(reactor, &next, &failure);
+	}
 }
 
 /* Another transaction was in the way: that is nobody's fault. */
@@ -380,7 +395,7 @@ goes_pending_advance(const GoesReactor *reactor, GoesSources *sources,
 		return;
 	next = goes_sources_read_next(sources, event->aggregate_type,
 								  &event->aggregate_id,
-								  event->aggregate_version, range);
+								  event->aggregate_version, range, false);
 	if (next == NULL)
 		return;
 	pending = goes_pending_of(next, true);

@@ -52,7 +52,9 @@ extern List *goes_pending_blocked(const GoesReactor *reactor,
 								  const GoesFound *found, int nfound);
 extern bool goes_pending_is_blocked(const List *blocked, const GoesFound *found);
 extern void goes_pending_bury_unseen(const GoesReactor *reactor,
-									 const GoesPending *event);
+									 GoesSources *sources,
+									 const GoesPending *event,
+									 const GoesRange *range);
 extern GoesFate goes_pending_fail(const GoesReactor *reactor,
 								  const GoesPending *event,
 								  const GoesFailure *failure);

@@ -277,6 +277,24 @@ goes_sources_read(GoesSources *sources, const GoesRange *range, int limit,
 	return Min(nall, limit);
 }
 
+/* The source of a type if its table is there, whoever may see it; or NULL. */
+static GoesSource *
+find_any_source(GoesSources *sources, const char *type)
+{
+	for (int i = 0; i < sources->nsources; i++)
+	{
+		GoesSource *source = &sources->sources[i];
+
+		if (strcmp(source->type, type) != 0)
+			continue;
+		if (get_rel_name(source->events) == NULL)
+			return NULL;
+		follow_rename(sources, source);
+		return source;
+	}
+	return NULL;
+}
+
 /* The source of a type if the reactor may get its events, or NULL. */
 static GoesSource *
 find_source(GoesSources *sources, const char *type)
@@ -329,15 +347,17 @@ goes_sources_read_one(GoesSources *sources, const char *type, int64 position)
 /*
  * goes_sources_read_next
  *		The first event of one aggregate after that version that the reactor
- *		gets, with a position in the range; NULL if there is none.
+ *		gets, with a position in the range; NULL if there is none.  unseen_too:
+ *		or would get, had its owner the rights of the table's.
  */
 GoesFound *
 goes_sources_read_next(GoesSources *sources, const char *type,
 					   const pg_uuid_t *aggregate_id, int64 aggregate_version,
-					   const GoesRange *range)
+					   const GoesRange *range, bool unseen_too)
 {
 	static const Oid argtypes[] = {INT8OID, INT8OID, INT8OID, UUIDOID, INT8OID};
-	GoesSource *source = find_source(sources, type);
+	GoesSource *source = unseen_too ? find_any_source(sources, type) :
+		find_source(sources, type);
 	Datum		args[] = {
 		Int64GetDatum(range->after),
 		Int64GetDatum(range->up_to),

@@ -68,7 +68,8 @@ extern GoesFound *goes_sources_read_one(GoesSources *sources, const char *type,
 extern GoesFound *goes_sources_read_next(GoesSources *sources, const char *type,
 										 const pg_uuid_t *aggregate_id,
 										 int64 aggregate_version,
-										 const GoesRange *range);
+										 const GoesRange *range,
+										 bool unseen_too);
 extern int	goes_aggregate_part(const pg_uuid_t *aggregate_id, int parts);
 extern GoesEvent *goes_found_event(const GoesFound *found);
 

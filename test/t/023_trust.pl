@@ -116,5 +116,30 @@ AS $$ INSERT INTO public.log (reactor, who, position, note) VALUES ('note', curr
 	is(sql(q{SELECT count(*) > 0, count(DISTINCT who) FROM log WHERE reactor = 'slow'}), 't|1', "the old owner's ran");
 }
 
+# Events that failed, or wait behind one that did, are not forgotten when the
+# reactor's owner has lost the rights of the table's for a while.
+{
+	sql(q{
+	TRUNCATE log;
+	CREATE ROLE bob LOGIN IN ROLE alice;
+	GRANT CREATE ON SCHEMA public TO bob;
+	CREATE TABLE switch (fails boolean);
+	INSERT INTO switch VALUES (true);
+	GRANT SELECT ON switch TO bob;
+	SET ROLE bob;
+	CREATE FUNCTION switched(event goes_event) RETURNS void LANGUAGE plpgsql
+	AS $$ BEGIN IF (SELECT fails FROM public.switch) THEN RAISE 'no'; END IF; INSERT INTO public.log (position) VALUES (event.position); END $$;
+	SELECT goes_on('{doc}', async => '{switched}');
+	SELECT goes_alter_reactor('switched', backoff => '1s', max_backoff => '1s');
+	RESET ROLE;
+	SELECT count(goes_do('doc.put', '00000000-0000-0000-0000-000000000001')) FROM generate_series(1, 3)});
+	$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM goes.pending p, goes.progress g WHERE p.attempts > 0 AND g.reactor = p.reactor AND g.checkpoint = (SELECT last_value FROM goes.position)}) or die 'timed out';
+	sql('REVOKE alice FROM bob');
+	is(sql(q{SELECT goes_wait('switched')}), 't', 'a right is lost: passed');
+	is(sql(q{SELECT count(*), count(DISTINCT position), min(error) FROM goes_dead_letters}), '3|3|the reactor does not get events of this type any more', 'a right is lost: dead letters');
+	sql('GRANT alice TO bob; UPDATE switch SET fails = false');
+	is(sql(q{SELECT goes_retry('switched'); SELECT goes_wait('switched'); SELECT count(*), count(DISTINCT position) FROM log}), "3\nt\n3|3", 'and is back: each comes once');
+}
+
 $node->stop;
 done_testing();
