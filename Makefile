@@ -70,6 +70,9 @@ REGRESS = \
 	rls \
 	tables \
 	history \
+	rebuild \
+	dispatch \
+	import \
 	events \
 	stats \
 
@@ -91,6 +94,8 @@ ISOLATION = \
 	ddl-type \
 	upcaster-change \
 	replay \
+	concurrent-rebuild \
+	concurrent-import \
 
 REGRESS_OPTS = --inputdir=$(srcdir)/test
 ISOLATION_OPTS = --inputdir=$(srcdir)/test

@@ -200,6 +200,52 @@ COMMENT ON TABLE goes.inline_deliveries IS 'events that a reactor has had inside
 COMMENT ON COLUMN goes.inline_deliveries.reactor IS 'id of the reactor';
 COMMENT ON COLUMN goes.inline_deliveries.position IS 'position of the event';
 
+CREATE TABLE goes.rebuilds (
+    aggregate_type text NOT NULL,
+    part integer NOT NULL,
+    hash_from bigint NOT NULL,
+    hash_to bigint NOT NULL,
+    fingerprint bigint NOT NULL,
+    started_at timestamptz NOT NULL,
+    since bigint NOT NULL,
+    progress bigint NOT NULL,
+    PRIMARY KEY (aggregate_type, part)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE goes.rebuilds IS
+    'rebuilds that run or were interrupted: what is left to do, in parts of the aggregates by the hash of their ids; not dumped, since a restored table is another one';
+COMMENT ON COLUMN goes.rebuilds.aggregate_type IS 'the type that is rebuilt';
+COMMENT ON COLUMN goes.rebuilds.part IS 'number of the part';
+COMMENT ON COLUMN goes.rebuilds.hash_from IS 'the first hash that is not done';
+COMMENT ON COLUMN goes.rebuilds.hash_to IS 'the first hash that is not of the part';
+COMMENT ON COLUMN goes.rebuilds.fingerprint IS 'of the model, to tell whether it has changed';
+COMMENT ON COLUMN goes.rebuilds.started_at IS 'when the rebuild was started; the same for all parts';
+COMMENT ON COLUMN goes.rebuilds.since IS
+    'transaction id: commands from this one on may have used an older model, and are looked at again; 0: none has';
+COMMENT ON COLUMN goes.rebuilds.progress IS 'handle of the dynamic shared memory that tells how far it is';
+
+CREATE TABLE goes.rebuild_failures (
+    aggregate_type text NOT NULL,
+    aggregate_id uuid NOT NULL,
+    event_position bigint,
+    aggregate_version bigint,
+    action text,
+    event_version integer,
+    sqlstate text,
+    error text,
+    failed_at timestamptz,
+    PRIMARY KEY (aggregate_type, aggregate_id)
+);
+COMMENT ON TABLE goes.rebuild_failures IS 'aggregates that the last rebuild of their type did not rebuild; not dumped, as goes.rebuilds';
+COMMENT ON COLUMN goes.rebuild_failures.aggregate_type IS 'the type';
+COMMENT ON COLUMN goes.rebuild_failures.aggregate_id IS 'the aggregate';
+COMMENT ON COLUMN goes.rebuild_failures.event_position IS 'position of the event that could not be applied; NULL: it is none''s fault';
+COMMENT ON COLUMN goes.rebuild_failures.aggregate_version IS 'version of the aggregate after that event';
+COMMENT ON COLUMN goes.rebuild_failures.action IS 'action of that event';
+COMMENT ON COLUMN goes.rebuild_failures.event_version IS 'version of its data';
+COMMENT ON COLUMN goes.rebuild_failures.sqlstate IS 'of the error; NULL: the row has no events';
+COMMENT ON COLUMN goes.rebuild_failures.error IS 'its message; NULL: put off until the end of the rebuild, since it was locked or moved on';
+COMMENT ON COLUMN goes.rebuild_failures.failed_at IS 'when it was raised';
+
 -- Without a primary key, so that a restore finds no row in its way.
 CREATE TABLE goes.horizon (
     position bigint NOT NULL
@@ -564,6 +610,48 @@ AS 'MODULE_PATHNAME', 'goes_verify';
 COMMENT ON FUNCTION @extschema@.goes_verify(text) IS
     'compare all aggregates of a type with their events; a row for each problem, none if all is well';
 
+CREATE FUNCTION @extschema@.goes_dispatch(event @extschema@.goes_event, reactor text DEFAULT NULL)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_dispatch';
+COMMENT ON FUNCTION @extschema@.goes_dispatch(@extschema@.goes_event, text) IS
+    'run the reactors of a stored event again, sync ones now, others in their turn; reactor NULL: all that match';
+
+CREATE FUNCTION @extschema@.goes_import(aggregate_type text, events jsonb)
+RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_import';
+COMMENT ON FUNCTION @extschema@.goes_import(text, jsonb) IS
+    'append past events (an array of aggregate_id, action, event_version, data, metadata, recorded_at), which nobody reacts to, and return how many';
+
+-- Without a SET clause, as it commits
+CREATE PROCEDURE @extschema@.goes_rebuild(aggregate_type text, batch_size integer DEFAULT 1000, parallelism integer DEFAULT 1)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'goes_rebuild';
+COMMENT ON PROCEDURE @extschema@.goes_rebuild(text, integer, integer) IS
+    'recompute all aggregates of a type from their events while commands go on, and write the rows that differ, batch_size in a transaction, with that many processes';
+
+-- Aggregates may be put off while a rebuild runs: these are no failures
+CREATE VIEW @extschema@.goes_rebuild_failures WITH (security_barrier) AS
+    SELECT f.aggregate_type, f.aggregate_id, f.event_position, f.aggregate_version, f.action, f.event_version, f.sqlstate, f.error, f.failed_at
+    FROM goes.rebuild_failures f
+    JOIN goes.aggregate_types t ON t.type OPERATOR(pg_catalog.=) f.aggregate_type
+    JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.relation
+    WHERE f.error IS NOT NULL AND pg_catalog.pg_has_role(c.relowner, 'USAGE');
+COMMENT ON VIEW @extschema@.goes_rebuild_failures IS
+    'the aggregates of types that you own which the last rebuild did not rebuild';
+COMMENT ON COLUMN @extschema@.goes_rebuild_failures.aggregate_type IS 'the type';
+COMMENT ON COLUMN @extschema@.goes_rebuild_failures.aggregate_id IS 'the aggregate';
+COMMENT ON COLUMN @extschema@.goes_rebuild_failures.event_position IS
+    'position of the event that could not be applied; NULL: the row could not be written, or has no events';
+COMMENT ON COLUMN @extschema@.goes_rebuild_failures.aggregate_version IS 'version of the aggregate after that event';
+COMMENT ON COLUMN @extschema@.goes_rebuild_failures.action IS 'action of that event';
+COMMENT ON COLUMN @extschema@.goes_rebuild_failures.event_version IS 'version of its data';
+COMMENT ON COLUMN @extschema@.goes_rebuild_failures.sqlstate IS 'of the error; NULL: the row has no events';
+COMMENT ON COLUMN @extschema@.goes_rebuild_failures.error IS 'its message';
+COMMENT ON COLUMN @extschema@.goes_rebuild_failures.failed_at IS 'when it was raised';
+GRANT SELECT ON @extschema@.goes_rebuild_failures TO PUBLIC;
+
 -- ---------------------------------------------------------------------------
 -- Watching. What a user may see, the functions decide: they run as whoever
 -- reads the view.
@@ -659,6 +747,33 @@ COMMENT ON COLUMN @extschema@.goes_dead_letters.sqlstate IS 'of the last error; 
 COMMENT ON COLUMN @extschema@.goes_dead_letters.error IS 'its message, without transient data';
 COMMENT ON COLUMN @extschema@.goes_dead_letters.failed_at IS 'when it was raised';
 GRANT SELECT ON @extschema@.goes_dead_letters TO PUBLIC;
+
+CREATE FUNCTION goes.stat_progress_rebuild()
+RETURNS TABLE (aggregate_type text, pid integer, phase text, processes integer, done bigint, total bigint, rate double precision,
+    eta interval, aggregates bigint, changed bigint, part_left double precision, started_at timestamptz)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_stat_progress_rebuild';
+COMMENT ON FUNCTION goes.stat_progress_rebuild() IS 'the rows of view goes_stat_progress_rebuild';
+
+CREATE VIEW @extschema@.goes_stat_progress_rebuild AS
+    SELECT aggregate_type, pid, phase, processes, done, total, rate, eta, aggregates, changed, part_left, started_at
+    FROM goes.stat_progress_rebuild();
+COMMENT ON VIEW @extschema@.goes_stat_progress_rebuild IS
+    'the rebuilds that run or were interrupted, of types that you own, with the rights of pg_monitor all';
+COMMENT ON COLUMN @extschema@.goes_stat_progress_rebuild.aggregate_type IS 'the type that is rebuilt';
+COMMENT ON COLUMN @extschema@.goes_stat_progress_rebuild.pid IS 'process id of the session that called goes_rebuild; NULL: it was interrupted';
+COMMENT ON COLUMN @extschema@.goes_stat_progress_rebuild.phase IS
+    'what that session does: waiting for transactions (that began before the rebuild), reading events, writing rows, waiting for workers, replaying one by one (aggregates that were locked, have moved on or failed); interrupted: the next call goes on';
+COMMENT ON COLUMN @extschema@.goes_stat_progress_rebuild.processes IS 'processes at work';
+COMMENT ON COLUMN @extschema@.goes_stat_progress_rebuild.done IS 'events read by this call';
+COMMENT ON COLUMN @extschema@.goes_stat_progress_rebuild.total IS 'about how many it has to read';
+COMMENT ON COLUMN @extschema@.goes_stat_progress_rebuild.rate IS 'events a second';
+COMMENT ON COLUMN @extschema@.goes_stat_progress_rebuild.eta IS 'time that reading the rest would take at this rate';
+COMMENT ON COLUMN @extschema@.goes_stat_progress_rebuild.aggregates IS 'aggregates that are done';
+COMMENT ON COLUMN @extschema@.goes_stat_progress_rebuild.changed IS 'rows that were written';
+COMMENT ON COLUMN @extschema@.goes_stat_progress_rebuild.part_left IS 'part of the aggregates, of 1, that is not done for good: where the next call would go on if this one were interrupted';
+COMMENT ON COLUMN @extschema@.goes_stat_progress_rebuild.started_at IS 'when the rebuild was started, be it by an earlier call';
+GRANT SELECT ON @extschema@.goes_stat_progress_rebuild TO PUBLIC;
 
 -- ---------------------------------------------------------------------------
 -- Triggers

@@ -31,6 +31,7 @@
 #include "relation.h"
 #include "rewrite/rewriteHandler.h"
 #include "role.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
@@ -225,6 +226,28 @@ append_returning(StringInfo sql, const GoesLayout *layout, Relation relation)
 	append_columns(sql, layout, relation, false);
 }
 
+/* goes_aggregate_columns: what to select for goes_state_from_row. */
+char *
+goes_aggregate_columns(const GoesLayout *layout, Relation aggregate)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	append_columns(&sql, layout, aggregate, false);
+	return sql.data;
+}
+
+/* goes_aggregate_column: the number of an attribute among these, from 1. */
+int
+goes_aggregate_column(const GoesLayout *layout, AttrNumber attnum)
+{
+	int			column = 0;
+
+	while (layout->columns[column].attnum != attnum)
+		column++;
+	return column + 1;
+}
+
 static char *
 read_sql(const GoesLayout *layout, Relation relation, const char *lock)
 {
@@ -299,16 +322,13 @@ update_sql(const GoesLayout *layout, Relation relation)
  * may prune better with the values at hand.
  */
 static SPIPlanPtr
-prepare_by_index(const char *sql, int nargs, Oid *argtypes, bool partitioned)
+prepare_by_index(const char *sql, int nargs, const Oid *argtypes, bool partitioned)
 {
-	SPIPlanPtr	plan = SPI_prepare_cursor(sql, nargs, argtypes,
-										  partitioned ? 0 : CURSOR_OPT_GENERIC_PLAN);
+	SPIPlanPtr	plan = goes_prepare_cursor(sql, nargs, argtypes,
+										   partitioned ? 0 : CURSOR_OPT_GENERIC_PLAN);
 	CachedPlan *generic;
 	int			nestlevel;
 
-	if (plan == NULL || SPI_keepplan(plan) != 0)
-		elog(ERROR, "could not prepare \"%s\": %s", sql,
-			 SPI_result_code_string(SPI_result));
 	if (partitioned)
 		return plan;
 	nestlevel = NewGUCNestLevel();
@@ -351,8 +371,10 @@ static void
 free_statements(void *arg)
 {
 	GoesLayout *layout = arg;
-	SPIPlanPtr	plans[] = {layout->read, layout->lock, layout->insert,
-	layout->update, layout->append};
+	SPIPlanPtr	plans[] = {
+		layout->read, layout->lock, layout->lock_many, layout->insert,
+		layout->update, layout->append, layout->import
+	};
 
 	for (int i = 0; i < goes_lengthof(plans); i++)
 	{
@@ -493,6 +515,25 @@ make_state(const GoesLayout *layout, Relation aggregate, const pg_uuid_t *id)
 	return state;
 }
 
+/* goes_state_reset: make it the initial state of an aggregate without events. */
+void
+goes_state_reset(const GoesLayout *layout, GoesState *state, const pg_uuid_t *id)
+{
+	state->id = *id;
+	state->exists = false;
+	state->version = 0;
+	state->deleted = false;
+	state->composite = (Datum) 0;
+	memcpy(state->row.values, layout->initial_values,
+		   layout->natts * sizeof(Datum));
+	memcpy(state->row.nulls, layout->initial_nulls,
+		   layout->natts * sizeof(bool));
+	state->row.values[layout->id - 1] = UUIDPGetDatum(&state->id);
+	state->row.nulls[layout->id - 1] = false;
+	state->row.values[layout->version - 1] = Int64GetDatum(0);
+	state->row.nulls[layout->version - 1] = false;
+}
+
 /*
  * goes_initial_state
  *		The state of an aggregate that has no event yet, in the current context.
@@ -503,28 +544,40 @@ goes_initial_state(const GoesLayout *layout, Relation aggregate,
 {
 	GoesState  *state = make_state(layout, aggregate, id);
 
-	memcpy(state->row.values, layout->initial_values,
-		   layout->natts * sizeof(Datum));
-	memcpy(state->row.nulls, layout->initial_nulls,
-		   layout->natts * sizeof(bool));
-	state->row.values[layout->id - 1] = UUIDPGetDatum(&state->id);
-	state->row.nulls[layout->id - 1] = false;
-	state->row.values[layout->version - 1] = Int64GetDatum(0);
-	state->row.nulls[layout->version - 1] = false;
+	goes_state_reset(layout, state, id);
 	return state;
 }
 
-/* Take a row of the last result, which has the columns of the layout. */
+/* Take a row that has the columns of the layout. */
 static void
-take_row(const GoesLayout *layout, HeapTuple tuple, Datum *values, bool *nulls)
+take_row(const GoesLayout *layout, HeapTuple tuple, TupleDesc desc,
+		 Datum *values, bool *nulls)
 {
 	for (int i = 0; i < layout->ncolumns; i++)
 	{
 		int			target = layout->columns[i].attnum - 1;
 
-		values[target] = heap_getattr(tuple, i + 1, SPI_tuptable->tupdesc,
-									  &nulls[target]);
+		values[target] = heap_getattr(tuple, i + 1, desc, &nulls[target]);
 	}
+}
+
+/*
+ * goes_state_from_row
+ *		The state of an aggregate from a row of goes_aggregate_columns(), in the
+ *		current context; what is passed by reference stays in the row.
+ */
+GoesState *
+goes_state_from_row(const GoesLayout *layout, Relation aggregate,
+					HeapTuple tuple, TupleDesc desc)
+{
+	pg_uuid_t	id = {0};
+	GoesState  *state = make_state(layout, aggregate, &id);
+
+	take_row(layout, tuple, desc, state->row.values, state->row.nulls);
+	memcpy(state->loaded, state->row.values, layout->natts * sizeof(Datum));
+	state->id = *DatumGetUUIDP(state->row.values[layout->id - 1]);
+	goes_state_advance(layout, state);
+	return state;
 }
 
 /*
@@ -573,7 +626,6 @@ goes_aggregate_load(const GoesAggregateType *type, Relation aggregate,
 					const pg_uuid_t *id, GoesLoad how)
 {
 	const GoesLayout *layout = type->layout;
-	GoesState  *state;
 	Datum		arg = UUIDPGetDatum(id);
 
 	if (SPI_execute_plan(how == GOES_LOAD_LOCK ? layout->lock : layout->read,
@@ -582,11 +634,57 @@ goes_aggregate_load(const GoesAggregateType *type, Relation aggregate,
 			 RelationGetRelationName(aggregate));
 	if (SPI_processed == 0)
 		return goes_initial_state(layout, aggregate, id);
-	state = make_state(layout, aggregate, id);
-	take_row(layout, SPI_tuptable->vals[0], state->row.values, state->row.nulls);
-	memcpy(state->loaded, state->row.values, layout->natts * sizeof(Datum));
-	goes_state_advance(layout, state);
-	return state;
+	return goes_state_from_row(layout, aggregate, SPI_tuptable->vals[0],
+							   SPI_tuptable->tupdesc);
+}
+
+static SPIPlanPtr
+prepare_lock_many(Relation aggregate)
+{
+	static const Oid argtype = UUIDARRAYOID;
+
+	return prepare_by_index(psprintf("SELECT id FROM %s"
+									 " WHERE id OPERATOR(pg_catalog.=) ANY ($1)"
+									 " ORDER BY id FOR NO KEY UPDATE",
+									 goes_relation_name(RelationGetRelid(aggregate))),
+							1, &argtype,
+							aggregate->rd_rel->relkind == RELKIND_PARTITIONED_TABLE);
+}
+
+/*
+ * goes_aggregates_lock
+ *		Lock those of the aggregates that exist, in the order of the ids, which are
+ *		ascending and distinct; exist tells which they are.
+ */
+void
+goes_aggregates_lock(const GoesAggregateType *type, Relation aggregate,
+					 const pg_uuid_t *ids, int nids, bool *exist)
+{
+	GoesLayout *layout = type->layout;
+	Datum	   *elements = palloc(nids * sizeof(Datum));
+	Datum		arg;
+	uint64		row = 0;
+
+	for (int i = 0; i < nids; i++)
+		elements[i] = UUIDPGetDatum(&ids[i]);
+	arg = PointerGetDatum(construct_array(elements, nids, UUIDOID, UUID_LEN,
+										  false, TYPALIGN_CHAR));
+	if (layout->lock_many == NULL)
+		layout->lock_many = prepare_lock_many(aggregate);
+	if (SPI_execute_plan(layout->lock_many, &arg, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not lock rows of aggregate table \"%s\"",
+			 RelationGetRelationName(aggregate));
+	for (int i = 0; i < nids; i++)
+	{
+		bool		isnull;
+
+		exist[i] = row < SPI_processed &&
+			goes_uuid_equal(&ids[i],
+							DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[row],
+														SPI_tuptable->tupdesc,
+														1, &isnull)));
+		row += exist[i];
+	}
 }
 
 /* ---------------------------------------------------------------------------
@@ -598,10 +696,32 @@ goes_aggregate_load(const GoesAggregateType *type, Relation aggregate,
 Datum
 goes_state_to_datum(const GoesState *state)
 {
-	HeapTuple	tuple = heap_form_tuple(state->row.tupdesc, state->row.values,
+	HeapTuple	tuple;
+
+	if (state->composite != (Datum) 0)
+		return state->composite;
+	tuple = heap_form_tuple(state->row.tupdesc, state->row.values,
 										state->row.nulls);
 
 	return HeapTupleGetDatum(tuple);
+}
+
+/*
+ * goes_state_expand
+ *		Set the row of a state that has but its composite.
+ */
+void
+goes_state_expand(GoesState *state)
+{
+	HeapTupleHeader header = DatumGetHeapTupleHeader(state->composite);
+	HeapTupleData tuple;
+
+	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
+	ItemPointerSetInvalid(&tuple.t_self);
+	tuple.t_tableOid = InvalidOid;
+	tuple.t_data = header;
+	heap_deform_tuple(&tuple, state->row.tupdesc, state->row.values,
+					  state->row.nulls);
 }
 
 /* Is it the value that was loaded from TOAST storage? */
@@ -751,7 +871,7 @@ take_stored_row(const GoesLayout *layout, Relation aggregate, GoesState *state)
 	Datum	   *values = palloc0(layout->natts * sizeof(Datum));
 	bool	   *nulls = palloc0(layout->natts * sizeof(bool));
 
-	take_row(layout, SPI_tuptable->vals[0], values, nulls);
+	take_row(layout, SPI_tuptable->vals[0], SPI_tuptable->tupdesc, values, nulls);
 	for (int i = 0; i < layout->ncolumns; i++)
 	{
 		GoesColumn *column = &layout->columns[i];
@@ -852,7 +972,7 @@ goes_aggregate_store(const GoesAggregateType *type, Relation aggregate,
 {
 	const GoesLayout *layout = type->layout;
 
-	goes_guard_expect(RelationGetRelid(aggregate), &state->id);
+	goes_guard_expect(RelationGetRelid(aggregate), &state->id, 1);
 	if (SPI_execute_plan_with_paramlist(state->exists ? layout->update : layout->insert,
 										collect_params(layout, state), false, 0) < 0)
 		elog(ERROR, "could not write aggregate table \"%s\"",

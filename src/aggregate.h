@@ -51,6 +51,8 @@ typedef struct GoesLayout
 	SPIPlanPtr	insert;
 	SPIPlanPtr	update;
 	SPIPlanPtr	append;			/* the event */
+	SPIPlanPtr	lock_many;		/* these two are made when first used */
+	SPIPlanPtr	import;			/* many events */
 } GoesLayout;
 
 /* The state of one aggregate while a command works on it */
@@ -58,6 +60,9 @@ typedef struct GoesState
 {
 	GoesAggregate row;			/* the C API's part */
 	Datum	   *loaded;			/* as read, TOAST pointers included */
+	Datum		composite;		/* the row as a value of its type, or 0; then the
+								 * row itself may be left out until
+								 * goes_state_expand; goes_calculate clears it */
 	bool		exists;
 	pg_uuid_t	id;
 	int64		version;		/* 0: does not exist yet */
@@ -90,8 +95,19 @@ extern GoesLayout *goes_layout(GoesAggregateType *type, Relation aggregate,
 extern GoesState *goes_aggregate_load(const GoesAggregateType *type,
 									  Relation aggregate, const pg_uuid_t *id,
 									  GoesLoad how);
+extern void goes_aggregates_lock(const GoesAggregateType *type,
+								 Relation aggregate, const pg_uuid_t *ids,
+								 int nids, bool *exist);
 extern GoesState *goes_initial_state(const GoesLayout *layout,
 									 Relation aggregate, const pg_uuid_t *id);
+extern char *goes_aggregate_columns(const GoesLayout *layout, Relation aggregate);
+extern int	goes_aggregate_column(const GoesLayout *layout, AttrNumber attnum);
+extern GoesState *goes_state_from_row(const GoesLayout *layout,
+									  Relation aggregate, HeapTuple tuple,
+									  TupleDesc desc);
+extern void goes_state_reset(const GoesLayout *layout, GoesState *state,
+							 const pg_uuid_t *id);
+extern void goes_state_expand(GoesState *state);
 extern GoesState *goes_state_copy(const GoesLayout *layout, Relation aggregate,
 								  const GoesState *state);
 extern void goes_state_advance(const GoesLayout *layout, GoesState *state);

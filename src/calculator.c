@@ -193,12 +193,17 @@ run_calculator(GoesAggregateType *type, GoesEventType *event_type,
 {
 	int			nestlevel;
 
+	bool		in_place = event_type->calculator == NULL ||
+		is_c_calculator(event_type->calculator);
+
+	if (in_place && state->composite != (Datum) 0)
+		goes_state_expand(state);
 	if (event_type->calculator == NULL)
 		return;
 	nestlevel = goes_fix_settings();
 	if (strcmp(event_type->calculator, MERGE) == 0)
 		merge(type, event_type, state, event);
-	else if (is_c_calculator(event_type->calculator))
+	else if (in_place)
 		run_callback(state, event, event_type->calculator);
 	else
 		call_function(type, event_type, state, event);
@@ -248,6 +253,7 @@ goes_calculate(GoesAggregateType *type, GoesState *state, const GoesEvent *event
 				 errhint("Register it with goes_register_event."),
 				 goes_errtable(type->relation)));
 	run_calculator(type, event_type, state, event);
+	state->composite = (Datum) 0;
 	set_base_columns(type->layout, state, event);
 	goes_state_conform(type->layout, state);
 }

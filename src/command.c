@@ -14,7 +14,6 @@
 #include "json.h"
 #include "registry.h"
 #include "utils/builtins.h"
-#include "utils/numeric.h"
 #include "utils/typcache.h"
 #include "uuid.h"
 
@@ -23,104 +22,33 @@
  * ---------------------------------------------------------------------------
  */
 
-/* What the value is, for an error message; never the value itself. */
-static const char *
-type_name(const JsonbValue *value)
-{
-	switch (value->type)
-	{
-		case jbvNull:
-			return "null";
-		case jbvString:
-			return "a string";
-		case jbvNumeric:
-			return "a number";
-		case jbvBool:
-			return "a boolean";
-		case jbvBinary:
-			return JsonContainerIsObject(value->val.binary.data) ?
-				"an object" : "an array";
-		default:
-			return "something else";
-	}
-}
+#define WHAT "a command"
 
 static void
-report_wrong_value(const char *key, const char *expected, const char *found)
+take_pair(void *arg, const char *key, JsonbValue *value)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid value for key \"%s\" of a command", key),
-			 errdetail("It must be %s, but is %s.", expected, found)));
-}
+	GoesCommand *command = arg;
 
-static char *
-take_string(const char *key, const JsonbValue *value)
-{
-	if (value->type != jbvString)
-		report_wrong_value(key, "a string", type_name(value));
-	return pnstrdup(value->val.string.val, value->val.string.len);
-}
-
-static void
-take_uuid(const char *key, const JsonbValue *value, pg_uuid_t *uuid)
-{
-	if (value->type != jbvString)
-		report_wrong_value(key, "a UUID", type_name(value));
-	if (!goes_parse_uuid(value->val.string.val, value->val.string.len, uuid))
-		report_wrong_value(key, "a UUID", "another string");
-}
-
-static Jsonb *
-take_object(const char *key, JsonbValue *value)
-{
-	if (value->type != jbvBinary ||
-		!JsonContainerIsObject(value->val.binary.data))
-		report_wrong_value(key, "an object", type_name(value));
-	return JsonbValueToJsonb(value);
-}
-
-static int64
-take_version(const char *key, const JsonbValue *value)
-{
-	const char *expected = "an integer from 0 to 9223372036854775807";
-	char	   *digits;
-	char	   *end;
-	int64		version;
-
-	if (value->type != jbvNumeric)
-		report_wrong_value(key, expected, type_name(value));
-	digits = DatumGetCString(DirectFunctionCall1(numeric_out,
-												 NumericGetDatum(value->val.numeric)));
-	errno = 0;
-	version = strtoi64(digits, &end, 10);
-	if (errno != 0 || *end != '\0' || version < 0)
-		report_wrong_value(key, expected, "another number");
-	return version;
-}
-
-static void
-take_pair(GoesCommand *command, const char *key, JsonbValue *value)
-{
 	if (strcmp(key, "command") == 0)
-		command->name = take_string(key, value);
+		command->name = goes_take_string(WHAT, key, value);
 	else if (strcmp(key, "aggregate_id") == 0)
 	{
-		take_uuid(key, value, &command->aggregate_id);
+		goes_take_uuid(WHAT, key, value, &command->aggregate_id);
 		command->has_aggregate_id = true;
 	}
 	else if (strcmp(key, "data") == 0)
-		command->data = take_object(key, value);
+		command->data = goes_take_object(WHAT, key, value);
 	else if (strcmp(key, "metadata") == 0)
-		command->metadata = take_object(key, value);
+		command->metadata = goes_take_object(WHAT, key, value);
 	else if (strcmp(key, "expected_version") == 0)
 	{
-		command->expected_version = take_version(key, value);
+		command->expected_version = goes_take_integer(WHAT, key, value,
+													  0, PG_INT64_MAX);
 		command->has_expected_version = true;
 	}
 	else if (strcmp(key, "command_id") == 0)
 	{
-		take_uuid(key, value, &command->command_id);
+		goes_take_uuid(WHAT, key, value, &command->command_id);
 		command->has_command_id = true;
 	}
 	else
@@ -153,24 +81,13 @@ GoesCommand *
 goes_command_parse(JsonbContainer *document)
 {
 	GoesCommand *command = palloc0(sizeof(GoesCommand));
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue	value;
-	char	   *key = NULL;
 
 	if (document == NULL || !JsonContainerIsObject(document))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a command must be a JSON object"),
 				 errhint("A command looks like {\"command\": \"user.create\", \"data\": {}}.")));
-	iterator = JsonbIteratorInit(document);
-	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			key = pnstrdup(value.val.string.val, value.val.string.len);
-		else if (token == WJB_VALUE)
-			take_pair(command, key, &value);
-	}
+	goes_take_pairs(document, take_pair, command);
 	set_defaults(command);
 	return command;
 }
@@ -194,7 +111,7 @@ object_arg(FunctionCallInfo fcinfo, int n, const char *name)
 	else
 		value.val.binary.data = &jsonb->root;
 	if (!JB_ROOT_IS_OBJECT(jsonb))
-		report_wrong_value(name, "an object", type_name(&value));
+		goes_report_wrong_value(WHAT, name, "an object", goes_json_type(&value));
 	return jsonb;
 }
 
@@ -220,9 +137,9 @@ goes_command_from_args(FunctionCallInfo fcinfo)
 	if (command->has_expected_version)
 		command->expected_version = PG_GETARG_INT64(4);
 	if (command->expected_version < 0)
-		report_wrong_value("expected_version",
-						   "an integer from 0 to 9223372036854775807",
-						   "another number");
+		goes_report_wrong_value(WHAT, "expected_version",
+								"an integer from 0 to 9223372036854775807",
+								"another number");
 	command->has_command_id = !PG_ARGISNULL(5);
 	if (command->has_command_id)
 		command->command_id = *PG_GETARG_UUID_P(5);

@@ -18,6 +18,7 @@
 #include "common/jsonapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
 #if PG_VERSION_NUM >= 160000
@@ -80,6 +81,16 @@ typedef OverrideSearchPath GoesSearchPath;
 	build_column_default(relation, attnum)
 #endif
 
+/* The fields that ParseDateTime has found, as a time; 0, or an error's number */
+#if PG_VERSION_NUM >= 160000
+#define goes_decode_time(fields, types, nfields, kind, tm, fsec, zone) \
+	DecodeDateTime(fields, types, nfields, kind, tm, fsec, zone, \
+				   &(DateTimeErrorExtra) {0})
+#else
+#define goes_decode_time(fields, types, nfields, kind, tm, fsec, zone) \
+	DecodeDateTime(fields, types, nfields, kind, tm, fsec, zone)
+#endif
+
 /* All functions of that name, whatever their arguments */
 #define goes_function_candidates(names) \
 	FuncnameGetCandidates(names, -1, NIL, false, false, false, true)
@@ -102,6 +113,21 @@ typedef OverrideSearchPath GoesSearchPath;
  * GSSAPI it needs that library's headers, which need not be installed.
  */
 extern bool pq_check_connection(void);
+
+/* The virtual transaction that pg_locks writes as "process/transaction" */
+static inline VirtualTransactionId
+goes_virtual_transaction(int process, LocalTransactionId transaction)
+{
+	VirtualTransactionId result;
+
+#if PG_VERSION_NUM >= 170000
+	result.procNumber = process;
+#else
+	result.backendId = process;
+#endif
+	result.localTransactionId = transaction;
+	return result;
+}
 
 /* The number of this backend's PGPROC */
 #if PG_VERSION_NUM >= 170000

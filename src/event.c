@@ -19,6 +19,7 @@
 #include "json.h"
 #include "relation.h"
 #include "role.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/json.h"
@@ -216,7 +217,7 @@ goes_event_append(const GoesAggregateType *type, Relation events,
 	if (command_id == NULL)
 		nulls[8] = 'n';
 	error_context_stack = &context;
-	goes_guard_expect(RelationGetRelid(events), &event->id);
+	goes_guard_expect(RelationGetRelid(events), &event->id, 1);
 	if (SPI_execute_plan(type->layout->append, values, nulls, false, 0) < 0)
 		elog(ERROR, "could not write events table \"%s\"",
 			 RelationGetRelationName(events));
@@ -226,6 +227,53 @@ goes_event_append(const GoesAggregateType *type, Relation events,
 		report_trigger(events, event, "suppressed");
 	if (goes_may_be_changed(events))
 		check_stored(type, events, event, command_id, imported);
+}
+
+static SPIPlanPtr
+prepare_import(Oid events)
+{
+	Oid			argtype = get_array_type(goes_objects()->event_type);
+
+	return goes_prepare_cursor(psprintf("INSERT INTO %s (" EVENT_COLUMNS ")"
+										" SELECT position, id, aggregate_id, aggregate_version,"
+										" action, event_version, data, metadata,"
+										" NULL::pg_catalog.uuid, true, recorded_at"
+										" FROM pg_catalog.unnest($1)",
+										goes_relation_name(events)),
+							   1, &argtype, CURSOR_OPT_GENERIC_PLAN);
+}
+
+/*
+ * goes_events_import
+ *		Store events as imported ones, in their order, with one statement.  Only
+ *		for a table that has no triggers which may change them
+ *		(goes_may_be_changed).
+ */
+void
+goes_events_import(const GoesAggregateType *type, Relation events,
+				   const GoesEvent *imported, int count)
+{
+	GoesLayout *layout = type->layout;
+	Oid			event_type = goes_objects()->event_type;
+	Datum	   *rows = palloc(count * sizeof(Datum));
+	pg_uuid_t  *ids = palloc(count * sizeof(pg_uuid_t));
+	Datum		arg;
+
+	for (int i = 0; i < count; i++)
+	{
+		rows[i] = goes_event_to_datum(&imported[i], false);
+		ids[i] = imported[i].id;
+	}
+	arg = PointerGetDatum(construct_array(rows, count, event_type, -1, false,
+										  TYPALIGN_DOUBLE));
+	if (layout->import == NULL)
+		layout->import = prepare_import(RelationGetRelid(events));
+	goes_guard_expect(RelationGetRelid(events), ids, count);
+	if (SPI_execute_plan(layout->import, &arg, NULL, false, 0) != SPI_OK_INSERT ||
+		SPI_processed != (uint64) count)
+		elog(ERROR, "could not write events table \"%s\"",
+			 RelationGetRelationName(events));
+	goes_guard_forget();
 }
 
 /* ---------------------------------------------------------------------------

@@ -21,6 +21,8 @@ extern SPIPlanPtr goes_event_prepare_append(Oid events);
 extern void goes_event_append(const GoesAggregateType *type, Relation events,
 							  const GoesEvent *event,
 							  const pg_uuid_t *command_id, bool imported);
+extern void goes_events_import(const GoesAggregateType *type, Relation events,
+							   const GoesEvent *imported, int count);
 extern GoesEvent *goes_event_read(const GoesAggregateType *type,
 								  Relation events, int64 position);
 extern GoesEvent *goes_event_from_row(const char *aggregate_type, TupleDesc desc,

@@ -707,6 +707,38 @@ run(GoesExecution *execution)
 	error_context_stack = context.previous;
 }
 
+/*
+ * goes_run_reaction
+ *		Let sync reactors run for an event that was stored before, as if the
+ *		command that appended it were running.
+ */
+void
+goes_run_reaction(GoesAggregateType *type, Relation aggregate, GoesEvent *event,
+				  GoesReaction reaction, void *arg)
+{
+	GoesExecution execution = {
+		.outer = current,
+		.depth = current ? current->depth + 1 : 1,
+		.stage = GOES_STAGE_REACT,
+		.type = type,
+		.aggregate = aggregate,
+		.event = event,
+		.seen = goes_upcast(type, event),
+		.common_time = current ? current->common_time : 0
+	};
+
+	current = &execution;
+	PG_TRY();
+	{
+		reaction(arg);
+	}
+	PG_FINALLY();
+	{
+		current = execution.outer;
+	}
+	PG_END_TRY();
+}
+
 /* ---------------------------------------------------------------------------
  * The SQL functions
  * ---------------------------------------------------------------------------

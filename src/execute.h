@@ -37,7 +37,7 @@ typedef struct GoesExecution
 	GoesCommandType *command_type;
 	Relation	aggregate;
 	Relation	events;
-	GoesState  *state;
+	GoesState  *state;			/* NULL: not loaded */
 	GoesEvent  *event;			/* as stored; NULL: nothing happened */
 	const GoesEvent *seen;		/* as upcasters leave it for everybody else */
 	bool		claimed;		/* goes_execute_many has claimed the command id */
@@ -45,10 +45,15 @@ typedef struct GoesExecution
 	TimestampTz common_time;	/* of all events of goes_execute_many, or 0 */
 } GoesExecution;
 
+typedef void (*GoesReaction) (void *arg);
+
 /* Setting goes.max_nesting */
 extern int	goes_max_nesting;
 
 extern const GoesExecution *goes_current_execution(void);
 extern void goes_set_cause(const GoesEvent *event);
+extern void goes_run_reaction(GoesAggregateType *type, Relation aggregate,
+							  GoesEvent *event, GoesReaction reaction,
+							  void *arg);
 
 #endif							/* GOES_EXECUTE_H */

@@ -13,21 +13,17 @@
 
 #include "calculator.h"
 #include "compat.h"
+#include "cursor.h"
 #include "errors.h"
 #include "event.h"
-#include "executor/spi.h"
 #include "fold.h"
 #include "relation.h"
 #include "upcaster.h"
 #include "utils/memutils.h"
-#include "utils/portal.h"
 #include "uuid.h"
 
 /* Garbage beside a state, in bytes, that is worth moving it */
 #define MUCH_GARBAGE (1024 * 1024)
-
-/* Events read at a time */
-#define FETCH_COUNT 200
 
 /*
  * goes_fold_create
@@ -75,27 +71,29 @@ collect_garbage(GoesFold *fold)
 }
 
 static void
-check_next(const GoesFold *fold, const GoesEvent *event)
+check_next(const GoesAggregateType *type, const GoesState *state,
+		   const GoesEvent *event)
 {
-	if (event->aggregate_version != fold->state->version + 1)
+	if (event->aggregate_version != state->version + 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_GOES_NOT_APPLICABLE),
 				 errmsg("events of aggregate %s of type \"%s\" are missing",
-						goes_uuid_string(&fold->state->id), fold->type->name),
+						goes_uuid_string(&state->id), type->name),
 				 errdetail("Version " INT64_FORMAT " is followed by version " INT64_FORMAT ".",
-						   fold->state->version, event->aggregate_version),
-				 goes_errtable(fold->type->events)));
+						   state->version, event->aggregate_version),
+				 goes_errtable(type->events)));
 }
 
 /*
- * goes_fold_apply
- *		Apply the next stored event of the aggregate.  Errors are those of the
- *		calculator, and OG011; their context names the event.
+ * goes_fold_step
+ *		Turn a state, which need not be of a fold, into the one after the next
+ *		stored event of the aggregate, in the current context; its version and the
+ *		like stay.  Errors are those of the calculator, and OG011; their context
+ *		names the event.
  */
 void
-goes_fold_apply(GoesFold *fold, const GoesEvent *event)
+goes_fold_step(GoesAggregateType *type, GoesState *state, const GoesEvent *event)
 {
-	MemoryContext oldcontext = MemoryContextSwitchTo(fold->contexts[fold->at]);
 	ErrorContextCallback context = {
 		.previous = error_context_stack,
 		.callback = goes_event_context,
@@ -103,36 +101,52 @@ goes_fold_apply(GoesFold *fold, const GoesEvent *event)
 	};
 
 	error_context_stack = &context;
-	check_next(fold, event);
-	goes_calculate(fold->type, fold->state, goes_upcast(fold->type, event));
-	goes_state_advance(fold->type->layout, fold->state);
+	check_next(type, state, event);
+	goes_calculate(type, state, goes_upcast(type, event));
 	error_context_stack = context.previous;
+}
+
+/* goes_fold_apply: apply the next stored event of the aggregate. */
+void
+goes_fold_apply(GoesFold *fold, const GoesEvent *event)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(fold->contexts[fold->at]);
+
+	goes_fold_step(fold->type, fold->state, event);
+	goes_state_advance(fold->type->layout, fold->state);
 	MemoryContextSwitchTo(oldcontext);
 	if (MemoryContextMemAllocated(fold->contexts[fold->at], false) > MUCH_GARBAGE)
 		collect_garbage(fold);
 }
 
-/* Hand the fetched rows to the callback; false: it has seen enough. */
-static bool
-hand_over(const GoesAggregateType *type, MemoryContext context,
-		  GoesEventCallback callback, void *arg)
+/* A reading of events */
+typedef struct Reading
 {
-	SPITupleTable *rows = SPI_tuptable;
-	uint64		nrows = SPI_processed;
+	const GoesAggregateType *type;
+	MemoryContext context;		/* of one event */
+	GoesEventCallback callback;
+	void	   *arg;
+} Reading;
+
+static bool
+hand_over(void *arg, const GoesRows *rows)
+{
+	const Reading *reading = arg;
 	bool		more = true;
 
-	for (uint64 i = 0; more && i < nrows; i++)
+	for (int i = 0; more && i < rows->count; i++)
 	{
-		MemoryContext oldcontext = MemoryContextSwitchTo(context);
+		MemoryContext oldcontext = MemoryContextSwitchTo(reading->context);
 
 		CHECK_FOR_INTERRUPTS();
-		more = callback(arg, goes_event_from_columns(type->name, rows->tupdesc,
-													 rows->vals[i]));
+		more = reading->callback(reading->arg,
+								 goes_event_from_columns(reading->type->name,
+														 rows->desc,
+														 rows->rows[i]));
 		MemoryContextSwitchTo(oldcontext);
-		MemoryContextReset(context);
+		MemoryContextReset(reading->context);
 	}
-	SPI_freetuptable(rows);
-	return more && nrows > 0;
+	return more;
 }
 
 /*
@@ -146,20 +160,15 @@ goes_events_each(const GoesAggregateType *type, const char *sql, int nargs,
 				 const Oid *argtypes, const Datum *args, const char *nulls,
 				 bool read_only, GoesEventCallback callback, void *arg)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
-												  "goes event",
-												  ALLOCSET_DEFAULT_SIZES);
-	Portal		portal = SPI_cursor_open_with_args(NULL, sql, nargs,
-												   unconstify(Oid *, argtypes),
-												   unconstify(Datum *, args),
-												   nulls, read_only, 0);
+	Reading		reading = {
+		.type = type,
+		.context = AllocSetContextCreate(CurrentMemoryContext, "goes event",
+										 ALLOCSET_DEFAULT_SIZES),
+		.callback = callback,
+		.arg = arg
+	};
 
-	/* A calculator could close it */
-	PinPortal(portal);
-	do
-		SPI_cursor_fetch(portal, true, FETCH_COUNT);
-	while (hand_over(type, context, callback, arg));
-	UnpinPortal(portal);
-	SPI_cursor_close(portal);
-	MemoryContextDelete(context);
+	goes_rows_each(sql, nargs, argtypes, args, nulls, read_only, NULL,
+				   hand_over, &reading);
+	MemoryContextDelete(reading.context);
 }

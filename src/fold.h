@@ -24,6 +24,8 @@ typedef struct GoesFold
 
 extern GoesFold *goes_fold_create(GoesAggregateType *type, Relation aggregate);
 extern void goes_fold_start(GoesFold *fold, const pg_uuid_t *id);
+extern void goes_fold_step(GoesAggregateType *type, GoesState *state,
+						   const GoesEvent *event);
 extern void goes_fold_apply(GoesFold *fold, const GoesEvent *event);
 
 /*

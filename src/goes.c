@@ -145,6 +145,7 @@ _PG_init(void)
 	goes_transient_init();
 	goes_registry_init();
 	goes_function_init();
+	goes_guard_init();
 	RegisterXactCallback(goes_position_xact_callback, NULL);
 	MarkGUCPrefixReserved("goes");
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)

@@ -3,9 +3,11 @@
  * guard.c
  *	  Triggers that let only goes write to its tables.
  *
- * Before goes writes a row it announces it (goes_guard_expect); the guard lets
- * exactly that row pass, once, and only from goes's own statement.  So a user's
- * trigger that fires on the way cannot use the opening for a row of its own.
+ * Before goes writes rows it announces them (goes_guard_expect); the guard lets
+ * exactly these rows pass, once, in the order in which they were announced, and
+ * only from goes's own statement.  So a user's trigger that fires on the way
+ * cannot use the opening for a row of its own.  What was announced and not
+ * written, because of an error, is forgotten when that is rolled back.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,6 +15,7 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/partition.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
@@ -44,13 +47,19 @@ trigger_depth(void)
 	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
 }
 
-/* goes_guard_expect: goes is about to write this row of this table. */
+/*
+ * goes_guard_expect
+ *		goes is about to write these rows of this table, in this order.  The ids
+ *		must stay where they are until goes_guard_forget.
+ */
 void
-goes_guard_expect(Oid relation, const pg_uuid_t *id)
+goes_guard_expect(Oid relation, const pg_uuid_t *ids, int nids)
 {
 	expected.relation = relation;
-	expected.id = *id;
+	expected.ids = ids;
+	expected.nids = nids;
 	expected.trigger_depth = trigger_depth();
+	expected.nest_level = GetCurrentTransactionNestLevel();
 }
 
 /* goes_guard_forget: it is done, or failed. */
@@ -58,6 +67,30 @@ void
 goes_guard_forget(void)
 {
 	expected.relation = InvalidOid;
+}
+
+static void
+transaction_ended(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_ABORT)
+		goes_guard_forget();
+}
+
+static void
+subtransaction_ended(SubXactEvent event, SubTransactionId subtransaction,
+					 SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB &&
+		expected.nest_level >= GetCurrentTransactionNestLevel())
+		goes_guard_forget();
+}
+
+/* goes_guard_init: to be called once in a process. */
+void
+goes_guard_init(void)
+{
+	RegisterXactCallback(transaction_ended, NULL);
+	RegisterSubXactCallback(subtransaction_ended, NULL);
 }
 
 /* goes_guard_save, goes_guard_restore: around a nested command. */
@@ -132,7 +165,7 @@ is_part_of(Oid relation, Oid ancestor)
 		 list_member_oid(get_partition_ancestors(relation), ancestor));
 }
 
-/* Is it the row that goes announced?  Then it may pass, this once. */
+/* Is it the row that goes announced next?  Then it may pass, this once. */
 static bool
 take_expected(TriggerData *trigger, HeapTuple row)
 {
@@ -146,15 +179,17 @@ take_expected(TriggerData *trigger, HeapTuple row)
 		!is_part_of(RelationGetRelid(trigger->tg_relation), expected.relation))
 		return false;
 	id = heap_getattr(row, SPI_fnumber(desc, "id"), desc, &isnull);
-	if (isnull || !goes_uuid_equal(DatumGetUUIDP(id), &expected.id))
+	if (isnull || !goes_uuid_equal(DatumGetUUIDP(id), expected.ids))
 		ereport(ERROR,
 				(errcode(ERRCODE_GOES_NOT_APPLICABLE),
 				 errmsg("a trigger of table \"%s\" changed the id of the row that goes wrote",
 						RelationGetRelationName(trigger->tg_relation)),
-				 errdetail("The id was %s.", goes_uuid_string(&expected.id)),
+				 errdetail("The id was %s.", goes_uuid_string(expected.ids)),
 				 errhint("A BEFORE trigger may only look at the row or raise an error."),
 				 errtable(trigger->tg_relation)));
-	goes_guard_forget();
+	expected.ids++;
+	if (--expected.nids == 0)
+		goes_guard_forget();
 	return true;
 }
 

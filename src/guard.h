@@ -14,17 +14,20 @@
 #include "utils/rel.h"
 #include "utils/uuid.h"
 
-/* A row that goes is about to write; relation InvalidOid: none */
+/* Rows that goes is about to write, in their order; relation InvalidOid: none */
 typedef struct GoesExpectation
 {
 	Oid			relation;
-	pg_uuid_t	id;
-	int			trigger_depth;	/* at which goes writes it */
+	const pg_uuid_t *ids;		/* of those that have not passed yet */
+	int			nids;
+	int			trigger_depth;	/* at which goes writes them */
+	int			nest_level;		/* of the transaction in which it does */
 } GoesExpectation;
 
 extern bool goes_allow_direct_writes;
 
-extern void goes_guard_expect(Oid relation, const pg_uuid_t *id);
+extern void goes_guard_init(void);
+extern void goes_guard_expect(Oid relation, const pg_uuid_t *ids, int nids);
 extern void goes_guard_forget(void);
 extern GoesExpectation goes_guard_save(void);
 extern void goes_guard_restore(GoesExpectation saved);

@@ -587,6 +587,10 @@ goes_forget_type(const char *type_name)
 				" WHERE aggregate_type OPERATOR(pg_catalog.=) $1", type_name);
 	delete_rows("DELETE FROM goes.event_types"
 				" WHERE aggregate_type OPERATOR(pg_catalog.=) $1", type_name);
+	delete_rows("DELETE FROM goes.rebuilds"
+				" WHERE aggregate_type OPERATOR(pg_catalog.=) $1", type_name);
+	delete_rows("DELETE FROM goes.rebuild_failures"
+				" WHERE aggregate_type OPERATOR(pg_catalog.=) $1", type_name);
 	delete_rows("DELETE FROM goes.aggregate_types"
 				" WHERE type OPERATOR(pg_catalog.=) $1", type_name);
 }

@@ -438,6 +438,53 @@ goes_pending_retry(const GoesReactor *reactor)
 }
 
 /*
+ * goes_pending_repeat
+ *		Let an event come again, whatever came of it before: now, unless the
+ *		reactor still gets it by itself, or a program has it.  The progress need
+ *		not be locked: nobody removes or moves it before this transaction ends.
+ */
+void
+goes_pending_repeat(const GoesReactor *reactor, const GoesEvent *event,
+					bool imported)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid argtypes[] = {
+		UUIDOID, INT8OID, TEXTOID, UUIDOID, INT8OID, TIMESTAMPTZOID, BOOLOID
+	};
+	Datum		args[] = {
+		UUIDPGetDatum(&reactor->id),
+		Int64GetDatum(event->position),
+		CStringGetTextDatum(event->aggregate_type),
+		UUIDPGetDatum(&event->aggregate_id),
+		Int64GetDatum(event->aggregate_version),
+		TimestampTzGetDatum(GetCurrentTimestamp()),
+		BoolGetDatum(imported)
+	};
+
+	goes_registry_execute_kept(&plan, "WITH progress AS (SELECT checkpoint, imported_to FROM goes.progress"
+							   " WHERE reactor OPERATOR(pg_catalog.=) $1"
+							   " AND (pg_catalog.uuid_hash($4) OPERATOR(pg_catalog.&) 2147483647)"
+							   " OPERATOR(pg_catalog.%) parts OPERATOR(pg_catalog.=) part FOR KEY SHARE),"
+							   " dead AS (DELETE FROM goes.dead_letters"
+							   " WHERE reactor OPERATOR(pg_catalog.=) $1 AND position OPERATOR(pg_catalog.=) $2),"
+							   " inlined AS (DELETE FROM goes.inline_deliveries"
+							   " WHERE reactor OPERATOR(pg_catalog.=) $1 AND position OPERATOR(pg_catalog.=) $2)"
+							   " INSERT INTO goes.pending AS p (reactor, position, aggregate_type, aggregate_id,"
+							   " aggregate_version, blocks, attempts, due_at)"
+							   " SELECT $1, $2, $3, $4, $5, false, 0, $6 FROM progress"
+	/* It gets an event that is above its checkpoint, or waits behind another */
+							   " WHERE $7 AND $2 OPERATOR(pg_catalog.>) imported_to"
+							   " OR $2 OPERATOR(pg_catalog.<=) checkpoint AND NOT EXISTS (SELECT FROM goes.pending b"
+							   " WHERE b.reactor OPERATOR(pg_catalog.=) $1 AND b.blocks"
+							   " AND b.aggregate_id OPERATOR(pg_catalog.=) $4 AND b.aggregate_type OPERATOR(pg_catalog.=) $3"
+							   " AND b.aggregate_version OPERATOR(pg_catalog.<) $5)"
+							   " ON CONFLICT (reactor, position) DO UPDATE SET attempts = 0, due_at = excluded.due_at"
+							   " WHERE NOT p.leased",
+							   goes_lengthof(argtypes), argtypes, args, NULL);
+	goes_workers_changed();
+}
+
+/*
  * goes_pending_skip
  *		Make a dead letter of the pending event at that position, and return it;
  *		false if there is none.  Its aggregate is for the caller to advance.

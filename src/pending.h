@@ -68,6 +68,8 @@ extern void goes_pending_advance(const GoesReactor *reactor,
 								 const GoesRange *range);
 
 extern int64 goes_pending_retry(const GoesReactor *reactor);
+extern void goes_pending_repeat(const GoesReactor *reactor,
+								const GoesEvent *event, bool imported);
 extern bool goes_pending_skip(const GoesReactor *reactor, int64 position,
 							  GoesPending *event);
 extern bool goes_pending_remove_dead(const GoesReactor *reactor, int64 position);

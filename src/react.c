@@ -226,7 +226,7 @@ matches(const Binding *binding, const GoesEvent *event)
 	return false;
 }
 
-/* The command that is inserting this very row, or NULL. */
+/* The command that is inserting this very row, or repeats it; or NULL. */
 static const GoesExecution *
 find_execution(const TriggerData *trigger)
 {
@@ -244,7 +244,7 @@ find_execution(const TriggerData *trigger)
 	return execution;
 }
 
-/* The aggregate of an event that was inserted without a command. */
+/* The aggregate of an event that is not inserted by a command. */
 static Datum
 load_aggregate(const Binding *binding, const GoesEvent *event)
 {
@@ -272,7 +272,8 @@ call_reactor(const Binding *binding, const GoesExecution *execution,
 	Datum	   *next = args;
 
 	if (binding->with_aggregate)
-		*next++ = execution ? goes_state_to_datum(execution->state) :
+		*next++ = execution && execution->state ?
+			goes_state_to_datum(execution->state) :
 			load_aggregate(binding, event);
 	*next = goes_event_to_datum(execution ? execution->seen :
 								goes_upcast(type, event), true);

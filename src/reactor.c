@@ -195,15 +195,12 @@ goes_reactor_copy(const GoesReactor *reactor)
 	return copy;
 }
 
-/*
- * The async and outside reactors that are neither off nor paused, kept until
- * the registry changes.
- */
+/* All reactors that are not off, by name, kept until the registry changes. */
 static List *
-waiting_reactors(void)
+active_reactors(void)
 {
 	static MemoryContext context = NULL;
-	static List *waiting = NIL;
+	static List *active = NIL;
 	static uint64 generation = 0;
 	MemoryContext oldcontext;
 	ListCell   *cell;
@@ -211,29 +208,30 @@ waiting_reactors(void)
 	uint64		before = goes_registry_generation();
 
 	if (generation == before)
-		return waiting;
+		return active;
 	all = goes_reactors_read();
 	generation = 0;
 	if (context == NULL)
-		context = AllocSetContextCreate(CacheMemoryContext, "goes waiting reactors",
+		context = AllocSetContextCreate(CacheMemoryContext, "goes active reactors",
 										ALLOCSET_SMALL_SIZES);
 	MemoryContextReset(context);
-	waiting = NIL;
+	active = NIL;
 	oldcontext = MemoryContextSwitchTo(context);
 	foreach(cell, all)
 	{
 		const GoesReactor *reactor = lfirst(cell);
 
-		if (reactor->mode != GOES_SYNC && reactor->active && !reactor->paused)
-			waiting = lappend(waiting, goes_reactor_copy(reactor));
+		if (reactor->active)
+			active = lappend(active, goes_reactor_copy(reactor));
 	}
 	MemoryContextSwitchTo(oldcontext);
 	generation = before;
-	return waiting;
+	return active;
 }
 
-static bool
-matches_event(const GoesReactor *reactor, const GoesEvent *event)
+/* goes_reactor_matches: does a pattern match an event as it is stored? */
+bool
+goes_reactor_matches(const GoesReactor *reactor, const GoesEvent *event)
 {
 	for (int i = 0; i < reactor->npatterns; i++)
 	{
@@ -245,29 +243,57 @@ matches_event(const GoesReactor *reactor, const GoesEvent *event)
 }
 
 /*
+ * goes_reactor_reaches
+ *		Has the owner of an async or outside reactor the rights of the owner of an
+ *		aggregate table?  The caller is connected to SPI.
+ */
+bool
+goes_reactor_reaches(const GoesReactor *reactor, Oid relation)
+{
+	Oid			owner = goes_reactor_owner(reactor);
+
+	return OidIsValid(owner) &&
+		has_privs_of_role(owner, goes_relation_owner(relation));
+}
+
+/*
+ * goes_reactors_matching
+ *		The reactors that are not off and have a pattern which matches an event as
+ *		it is stored, by name, as a list of GoesReactor in the current context.
+ *		The caller is connected to SPI.
+ */
+List *
+goes_reactors_matching(const GoesEvent *event)
+{
+	List	   *reactors = NIL;
+	ListCell   *cell;
+
+	foreach(cell, active_reactors())
+	{
+		if (goes_reactor_matches(lfirst(cell), event))
+			reactors = lappend(reactors, goes_reactor_copy(lfirst(cell)));
+	}
+	return reactors;
+}
+
+/*
  * goes_reactors_of_event
- *		The async and outside reactors that get an event as it is stored, as a
- *		list of GoesReactor in the current context.  The caller is connected to
- *		SPI.
+ *		Those of them that are async or outside, get the event and are not paused.
  */
 List *
 goes_reactors_of_event(const GoesEvent *event)
 {
 	GoesAggregateType *type = goes_get_aggregate_type(event->aggregate_type);
-	Oid			table_owner = goes_relation_owner(type->relation);
 	List	   *reactors = NIL;
 	ListCell   *cell;
 
-	foreach(cell, waiting_reactors())
+	foreach(cell, goes_reactors_matching(event))
 	{
 		const GoesReactor *reactor = lfirst(cell);
-		Oid			owner;
 
-		if (!matches_event(reactor, event))
-			continue;
-		owner = goes_reactor_owner(reactor);
-		if (OidIsValid(owner) && has_privs_of_role(owner, table_owner))
-			reactors = lappend(reactors, goes_reactor_copy(reactor));
+		if (reactor->mode != GOES_SYNC && !reactor->paused &&
+			goes_reactor_reaches(reactor, type->relation))
+			reactors = lappend(reactors, lfirst(cell));
 	}
 	return reactors;
 }
@@ -821,6 +847,28 @@ goes_reactor_is_attached(const GoesReactor *reactor)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * goes_reactor_trigger
+ *		The trigger of a sync reactor among those of a table; NULL if it is missing
+ *		or disabled.
+ */
+Trigger *
+goes_reactor_trigger(const GoesReactor *reactor, const TriggerDesc *triggers)
+{
+	char	   *name = trigger_name(reactor->name);
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (strcmp(trigger->tgname, name) == 0 &&
+			(trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN ||
+			 trigger->tgenabled == TRIGGER_FIRES_ALWAYS))
+			return trigger;
+	}
+	return NULL;
 }
 
 /* goes_reactor_detach: drop the triggers of a sync reactor. */

@@ -14,6 +14,7 @@
 #include "goes.h"
 #include "nodes/pg_list.h"
 #include "pattern.h"
+#include "utils/reltrigger.h"
 #include "utils/uuid.h"
 
 typedef enum GoesMode
@@ -73,7 +74,12 @@ extern int	goes_batch_size;
 extern GoesSignature goes_reactor_signature(GoesForm form, Oid rowtype);
 extern GoesReactor *goes_reactor_read(const char *name);
 extern List *goes_reactors_read(void);
+extern bool goes_reactor_matches(const GoesReactor *reactor, const GoesEvent *event);
+extern List *goes_reactors_matching(const GoesEvent *event);
 extern List *goes_reactors_of_event(const GoesEvent *event);
+extern bool goes_reactor_reaches(const GoesReactor *reactor, Oid relation);
+extern Trigger *goes_reactor_trigger(const GoesReactor *reactor,
+									 const TriggerDesc *triggers);
 extern GoesReactor *goes_reactor_copy(const GoesReactor *reactor);
 extern GoesReactor *goes_reactor_find(const char *name);
 extern List *goes_reactor_targets(const GoesReactor *reactor);

@@ -208,18 +208,27 @@ goes_objects(void)
 }
 
 /*
- * goes_prepare
- *		Prepare a statement and keep it for the life of the process.
+ * goes_prepare_cursor
+ *		Prepare a statement with CURSOR_OPT_... and keep it for the life of the
+ *		process.
  */
 SPIPlanPtr
-goes_prepare(const char *sql, int nargs, const Oid *argtypes)
+goes_prepare_cursor(const char *sql, int nargs, const Oid *argtypes, int options)
 {
-	SPIPlanPtr	plan = SPI_prepare(sql, nargs, unconstify(Oid *, argtypes));
+	SPIPlanPtr	plan = SPI_prepare_cursor(sql, nargs, unconstify(Oid *, argtypes),
+										  options);
 
 	if (plan == NULL || SPI_keepplan(plan) != 0)
 		elog(ERROR, "could not prepare \"%s\": %s", sql,
 			 SPI_result_code_string(SPI_result));
 	return plan;
+}
+
+/* goes_prepare: the same without options. */
+SPIPlanPtr
+goes_prepare(const char *sql, int nargs, const Oid *argtypes)
+{
+	return goes_prepare_cursor(sql, nargs, argtypes, 0);
 }
 
 /*
@@ -599,14 +608,33 @@ goes_registry_execute(const char *sql, int nargs, const Oid *argtypes,
 {
 	GoesRole	before = goes_become(goes_objects()->owner);
 	SPIPlanPtr	plan = SPI_prepare(sql, nargs, unconstify(Oid *, argtypes));
-	int			result = SPI_ERROR_ARGUMENT;
 
 	if (plan == NULL)
 		elog(ERROR, "could not prepare \"%s\"", sql);
+	goes_unbecome(before);
+	goes_registry_execute_kept(&plan, sql, nargs, argtypes, args, nulls);
+	SPI_freeplan(plan);
+	return SPI_processed;
+}
+
+/*
+ * goes_registry_execute_kept
+ *		The same with a statement that is prepared once, and kept in *plan.
+ */
+uint64
+goes_registry_execute_kept(SPIPlanPtr *plan, const char *sql, int nargs,
+						   const Oid *argtypes, const Datum *args,
+						   const char *nulls)
+{
+	GoesRole	before = goes_become(goes_objects()->owner);
+	int			result = SPI_ERROR_ARGUMENT;
+
+	if (*plan == NULL)
+		*plan = goes_prepare(sql, nargs, argtypes);
 	executing++;
 	PG_TRY();
 	{
-		result = SPI_execute_snapshot(plan, unconstify(Datum *, args), nulls,
+		result = SPI_execute_snapshot(*plan, unconstify(Datum *, args), nulls,
 									  GetLatestSnapshot(), InvalidSnapshot,
 									  false, true, 0);
 	}
@@ -617,7 +645,6 @@ goes_registry_execute(const char *sql, int nargs, const Oid *argtypes,
 	PG_END_TRY();
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\"", sql);
-	SPI_freeplan(plan);
 	goes_unbecome(before);
 	return SPI_processed;
 }

@@ -105,9 +105,14 @@ extern GoesSignature goes_upcaster_signature(void);
 extern uint64 goes_registry_execute(const char *sql, int nargs,
 									const Oid *argtypes, const Datum *args,
 									const char *nulls);
+extern uint64 goes_registry_execute_kept(SPIPlanPtr *plan, const char *sql,
+										 int nargs, const Oid *argtypes,
+										 const Datum *args, const char *nulls);
 extern uint64 goes_execute_kept(SPIPlanPtr *plan, const char *sql, int nargs,
 								const Oid *argtypes, Datum *args,
 								const char *nulls);
+extern SPIPlanPtr goes_prepare_cursor(const char *sql, int nargs,
+									  const Oid *argtypes, int options);
 extern SPIPlanPtr goes_prepare(const char *sql, int nargs, const Oid *argtypes);
 
 #endif							/* GOES_REGISTRY_H */

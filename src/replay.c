@@ -11,8 +11,8 @@
 #include "postgres.h"
 
 #include "access/table.h"
-#include "access/xact.h"
 #include "aggregate.h"
+#include "attempt.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "errors.h"
@@ -25,24 +25,22 @@
 #include "model.h"
 #include "registry.h"
 #include "relation.h"
+#include "replay.h"
+#include "states.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rls.h"
 #include "uuid.h"
 
-/* The tables of a type that its owner works on */
-typedef struct Tables
-{
-	GoesAggregateType *type;
-	Relation	aggregate;
-	Relation	events;
-} Tables;
-
-static void
-check_no_policies(Relation relation)
+/*
+ * goes_check_no_policies
+ *		Raise 42501 if row-level security of a table may hide rows from the
+ *		current user.
+ */
+void
+goes_check_no_policies(Relation relation)
 {
 	if (check_enable_rls(RelationGetRelid(relation), InvalidOid, true) == RLS_ENABLED)
 		ereport(ERROR,
@@ -53,46 +51,28 @@ check_no_policies(Relation relation)
 				 errtable(relation)));
 }
 
-static void
-open_tables(Tables *tables, const char *type, LOCKMODE lockmode)
+/*
+ * goes_open_own_tables
+ *		Open the tables of a type for its owner: OG008, 42501, also if policies
+ *		might hide rows.  The caller is connected to SPI, and closes them.
+ */
+void
+goes_open_own_tables(GoesTables *tables, const char *type, LOCKMODE lockmode)
 {
 	(void) goes_own_type(type);
 	tables->type = goes_open_tables(type, lockmode, &tables->aggregate,
 									&tables->events);
 	goes_check_owner(tables->type->relation);
-	check_no_policies(tables->aggregate);
-	check_no_policies(tables->events);
+	goes_check_no_policies(tables->aggregate);
+	goes_check_no_policies(tables->events);
 }
 
-static void
-close_tables(Tables *tables)
+/* goes_close_tables: the locks stay until the transaction ends. */
+void
+goes_close_tables(GoesTables *tables)
 {
 	table_close(tables->events, NoLock);
 	table_close(tables->aggregate, NoLock);
-}
-
-static bool
-same_column(const GoesState *a, const GoesState *b, int att)
-{
-	Form_pg_attribute form = TupleDescAttr(a->row.tupdesc, att);
-
-	return a->row.nulls[att] == b->row.nulls[att] &&
-		(a->row.nulls[att] || datum_image_eq(a->row.values[att],
-											 b->row.values[att],
-											 form->attbyval, form->attlen));
-}
-
-/* Do two states agree in the columns that goes writes? */
-static bool
-same_state(const GoesLayout *layout, const GoesState *a, const GoesState *b)
-{
-	for (int i = 0; i < layout->ncolumns; i++)
-	{
-		if (layout->columns[i].stored &&
-			!same_column(a, b, layout->columns[i].attnum - 1))
-			return false;
-	}
-	return true;
 }
 
 /* ---------------------------------------------------------------------------
@@ -100,52 +80,82 @@ same_state(const GoesLayout *layout, const GoesState *a, const GoesState *b)
  * ---------------------------------------------------------------------------
  */
 
-static bool
-apply_event(void *fold, const GoesEvent *event)
+/* A replay of one aggregate */
+typedef struct Replay
 {
-	goes_fold_apply(fold, event);
+	GoesFold   *fold;
+	int64	   *position;		/* of the event that is at work */
+} Replay;
+
+static bool
+apply_event(void *arg, const GoesEvent *event)
+{
+	const Replay *replay = arg;
+
+	*replay->position = event->position;
+	goes_fold_apply(replay->fold, event);
 	return true;
 }
 
-/* Write the state that was calculated in place of the stored one. */
-static void
-replace_state(const Tables *tables, const GoesState *stored,
-			  const GoesState *calculated)
+/*
+ * goes_store_state
+ *		Write the state that was calculated in place of the stored one; false: the
+ *		row is not what it was when that was read.
+ */
+bool
+goes_store_state(const GoesTables *tables, const GoesState *stored,
+				 const GoesState *calculated)
 {
 	GoesState  *state = goes_state_copy(tables->type->layout, tables->aggregate,
 										calculated);
 
 	state->exists = stored->exists;
 	state->version = stored->version;
-	if (goes_aggregate_store(tables->type, tables->aggregate, state) != GOES_STORED)
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("aggregate %s of type \"%s\" was changed while it was replayed",
-						goes_uuid_string(&state->id), tables->type->name),
-				 errtable(tables->aggregate)));
+	return goes_aggregate_store(tables->type, tables->aggregate, state) == GOES_STORED;
 }
-
-static bool
-replay(const Tables *tables, const pg_uuid_t *id)
+/* Fold all events of the aggregate of a fold that has been started, by version. */
+static void
+fold_events(const GoesTables *tables, GoesFold *fold, bool read_only, int64 *position)
 {
 	static const Oid argtype = UUIDOID;
-	Datum		arg = UUIDPGetDatum(id);
-	GoesState  *stored = goes_aggregate_load(tables->type, tables->aggregate, id,
-											 GOES_LOAD_LOCK);
-	GoesFold   *fold = goes_fold_create(tables->type, tables->aggregate);
+	Datum		arg = UUIDPGetDatum(&fold->state->id);
+	Replay		replay = {.fold = fold,.position = position};
 
-	goes_fold_start(fold, id);
 	goes_events_each(tables->type,
 					 psprintf("SELECT %s FROM %s"
 							  " WHERE aggregate_id OPERATOR(pg_catalog.=) $1"
 							  " ORDER BY aggregate_version",
 							  goes_event_columns(),
 							  goes_relation_name(tables->type->events)),
-					 1, &argtype, &arg, NULL, false, apply_event, fold);
+					 1, &argtype, &arg, NULL, read_only, apply_event, &replay);
+	*position = 0;
+}
+
+/*
+ * goes_replay_aggregate
+ *		Lock an aggregate, waiting for it, and recompute it; true if the row was
+ *		different or missing.  When an event fails, position is that of it.  The
+ *		caller is connected to SPI.
+ */
+bool
+goes_replay_aggregate(const GoesTables *tables, const pg_uuid_t *id,
+					  int64 *position)
+{
+	GoesState  *stored = goes_aggregate_load(tables->type, tables->aggregate, id,
+											 GOES_LOAD_LOCK);
+	GoesFold   *fold = goes_fold_create(tables->type, tables->aggregate);
+
+	goes_fold_start(fold, id);
+	fold_events(tables, fold, false, position);
 	if (!fold->state->exists ||
-		(stored->exists && same_state(tables->type->layout, stored, fold->state)))
+		(stored->exists && goes_same_state(tables->type->layout, stored, fold->state)))
 		return false;
-	replace_state(tables, stored, fold->state);
+	if (!goes_store_state(tables, stored, fold->state))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("aggregate %s of type \"%s\" was changed while it was replayed",
+						goes_uuid_string(id), tables->type->name),
+				 errtable(tables->aggregate)));
 	return true;
 }
 
@@ -161,7 +171,8 @@ Datum
 goes_replay(PG_FUNCTION_ARGS)
 {
 	char	   *type = goes_text_arg(fcinfo, 0, "aggregate_type");
-	Tables		tables;
+	GoesTables	tables;
+	int64		position;
 	bool		changed;
 
 	if (PG_ARGISNULL(1))
@@ -169,9 +180,9 @@ goes_replay(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("argument \"%s\" must not be null", "id")));
 	SPI_connect();
-	open_tables(&tables, type, RowExclusiveLock);
-	changed = replay(&tables, PG_GETARG_UUID_P(1));
-	close_tables(&tables);
+	goes_open_own_tables(&tables, type, RowExclusiveLock);
+	changed = goes_replay_aggregate(&tables, PG_GETARG_UUID_P(1), &position);
+	goes_close_tables(&tables);
 	SPI_finish();
 	PG_RETURN_BOOL(changed);
 }
@@ -183,9 +194,8 @@ goes_replay(PG_FUNCTION_ARGS)
 
 typedef struct Verification
 {
-	Tables		tables;
-	GoesFold   *fold;
-	bool		failed;			/* a problem of this aggregate is reported */
+	GoesTables	tables;
+	GoesStates *states;
 	GoesFunction *to_jsonb;
 	ReturnSetInfo *result;
 } Verification;
@@ -217,133 +227,124 @@ state_to_jsonb(Verification *v, const GoesState *state, const GoesState *other)
 	{
 		int			att = layout->columns[i].attnum - 1;
 
-		if (!layout->columns[i].stored || same_column(state, other, att))
+		if (!layout->columns[i].stored || goes_same_column(state, other, att))
 			jsonb = DirectFunctionCall2(jsonb_delete, jsonb,
 										CStringGetTextDatum(NameStr(TupleDescAttr(state->row.tupdesc, att)->attname)));
 	}
 	return DatumGetJsonbP(jsonb);
 }
 
-/* Compare the aggregate that was folded with its row. */
+/* The row of an aggregate compared with its state; neither need exist. */
 static void
-finish_aggregate(Verification *v)
+report_difference(Verification *v, const GoesState *calculated)
 {
-	GoesState  *calculated = v->fold->state;
-	GoesState  *stored;
+	GoesState  *stored = goes_aggregate_load(v->tables.type, v->tables.aggregate,
+											 &calculated->id, GOES_LOAD_SEE);
 
-	if (calculated == NULL || v->failed)
-		return;
-	SPI_connect();
-	stored = goes_aggregate_load(v->tables.type, v->tables.aggregate,
-								 &calculated->id, GOES_LOAD_SEE);
 	if (!stored->exists)
 		report_problem(v, &calculated->id, "the aggregate is missing", NULL,
 					   state_to_jsonb(v, calculated, NULL));
-	else if (!same_state(v->tables.type->layout, stored, calculated))
+	else if (!goes_same_state(v->tables.type->layout, stored, calculated))
 		report_problem(v, &calculated->id, "the aggregate differs from its events",
 					   state_to_jsonb(v, stored, calculated),
 					   state_to_jsonb(v, calculated, stored));
+}
+
+/* The fold of one aggregate of a verification */
+typedef struct Again
+{
+	Verification *v;
+	GoesFold   *fold;
+	int64		position;		/* of the event that is at work */
+} Again;
+
+/* Work of goes_attempt. */
+static void
+fold_again(void *arg)
+{
+	Again	   *again = arg;
+
+	SPI_connect();
+	fold_events(&again->v->tables, again->fold, true, &again->position);
 	SPI_finish();
 }
 
+static void
+report_failure(Verification *v, const pg_uuid_t *id, int64 position,
+			   const ErrorData *error)
+{
+	GoesEvent  *event = goes_event_read(v->tables.type, v->tables.events, position);
+	char	   *name = event == NULL ? "events" :
+		psprintf("event \"%s.%s.%d\", version " INT64_FORMAT,
+				 event->aggregate_type, event->action, event->event_version,
+				 event->aggregate_version);
+
+	report_problem(v, id, psprintf("%s: %s", name, error->message), NULL, NULL);
+}
+
 /*
- * Apply an event in a subtransaction, so that one that fails spoils only its
- * aggregate.  What ends a statement (a cancel, say) is not caught.
+ * The events could not be applied in the order of their positions.  Whoever has
+ * filled the table by hand may have given them such that do not follow their
+ * versions, so try again by these.
  */
 static void
-try_event(Verification *v, const GoesEvent *event)
+look_again(Verification *v, const pg_uuid_t *id)
 {
-	MemoryContext oldcontext = CurrentMemoryContext;
-	ResourceOwner oldowner = CurrentResourceOwner;
+	Again		again = {
+		.v = v,
+		.fold = goes_fold_create(v->tables.type, v->tables.aggregate)
+	};
+	ErrorData  *error;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(oldcontext);
-	PG_TRY();
-	{
-		goes_fold_apply(v->fold, event);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(oldcontext);
-		CurrentResourceOwner = oldowner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(oldcontext);
-		error = CopyErrorData();
-		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(oldcontext);
-		CurrentResourceOwner = oldowner;
-		v->failed = true;
-		report_problem(v, &event->aggregate_id,
-					   psprintf("event \"%s.%s.%d\", version " INT64_FORMAT ": %s",
-								event->aggregate_type, event->action,
-								event->event_version, event->aggregate_version,
-								error->message), NULL, NULL);
-	}
-	PG_END_TRY();
+	goes_fold_start(again.fold, id);
+	error = goes_attempt(fold_again, &again);
+	if (error != NULL)
+		report_failure(v, id, again.position, error);
+	else
+		report_difference(v, again.fold->state);
 }
 
-static bool
-verify_event(void *arg, const GoesEvent *event)
+/* What is wrong with an aggregate that has events. */
+static void
+report_aggregate(Verification *v, const GoesFolded *folded)
 {
-	Verification *v = arg;
-
-	if (v->fold->state == NULL ||
-		!goes_uuid_equal(&v->fold->state->id, &event->aggregate_id))
-	{
-		finish_aggregate(v);
-		goes_fold_start(v->fold, &event->aggregate_id);
-		v->failed = false;
-	}
-	if (!v->failed)
-		try_event(v, event);
-	return true;
+	if (folded->finding == GOES_FAILED)
+		look_again(v, &folded->id);
+	else if (folded->finding != GOES_NO_EVENTS)
+		report_difference(v, goes_states_state(v->states, folded));
 }
 
 static void
-verify_events(Verification *v)
+report_aggregates(Verification *v)
 {
-	goes_events_each(v->tables.type,
-					 psprintf("SELECT %s FROM %s ORDER BY aggregate_id, aggregate_version",
-							  goes_event_columns(),
-							  goes_relation_name(v->tables.type->events)),
-					 0, NULL, NULL, NULL, true, verify_event, v);
-	finish_aggregate(v);
-}
+	int			count;
+	GoesFolded **problems = goes_states_problems(v->states, false, &count);
 
-/* Aggregates without any event. */
-static void
-verify_rows(Verification *v)
-{
-	Portal		portal = SPI_cursor_open_with_args(NULL,
-												   psprintf("SELECT a.id FROM %s a WHERE NOT EXISTS"
-															" (SELECT FROM %s e WHERE e.aggregate_id OPERATOR(pg_catalog.=) a.id)"
-															" ORDER BY a.id",
-															goes_relation_name(v->tables.type->relation),
-															goes_relation_name(v->tables.type->events)),
-												   0, NULL, NULL, NULL, true, 0);
-
-	for (;;)
+	for (int i = 0; i < count; i++)
 	{
-		SPI_cursor_fetch(portal, true, 1000);
-		if (SPI_processed == 0)
-			break;
-		for (uint64 i = 0; i < SPI_processed; i++)
-		{
-			bool		isnull;
-			Datum		id = SPI_getbinval(SPI_tuptable->vals[i],
-										   SPI_tuptable->tupdesc, 1, &isnull);
-
-			report_problem(v, DatumGetUUIDP(id), "the aggregate has no events",
+		if (problems[i]->finding == GOES_NO_EVENTS)
+			report_problem(v, &problems[i]->id, "the aggregate has no events",
 						   NULL, NULL);
-		}
-		SPI_freetuptable(SPI_tuptable);
 	}
-	SPI_cursor_close(portal);
+	for (int i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		SPI_connect();
+		report_aggregate(v, problems[i]);
+		SPI_finish();
+	}
+}
+
+static void
+verify_aggregates(Verification *v)
+{
+	v->states = goes_states_create(CurrentMemoryContext);
+	goes_states_use(v->states, v->tables.type, v->tables.aggregate);
+	for (uint64 from = 0; from < GOES_HASH_END; from = v->states->to)
+	{
+		goes_states_find(v->states, from, GOES_HASH_END);
+		report_aggregates(v);
+	}
 }
 
 static void
@@ -374,16 +375,14 @@ goes_verify(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	v.result = (ReturnSetInfo *) fcinfo->resultinfo;
 	SPI_connect();
-	open_tables(&v.tables, type, AccessShareLock);
-	v.fold = goes_fold_create(v.tables.type, v.tables.aggregate);
+	goes_open_own_tables(&v.tables, type, AccessShareLock);
 	signature.argtypes[0] = v.tables.type->rowtype;
 	v.to_jsonb = goes_function_create_builtin(CurrentMemoryContext, F_TO_JSONB,
 											  &signature);
 	verify_guards(&v, v.tables.aggregate);
 	verify_guards(&v, v.tables.events);
-	verify_rows(&v);
-	verify_events(&v);
-	close_tables(&v.tables);
+	verify_aggregates(&v);
+	goes_close_tables(&v.tables);
 	SPI_finish();
 	return (Datum) 0;
 }

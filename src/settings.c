@@ -12,6 +12,9 @@
 #include "settings.h"
 #include "utils/guc.h"
 
+/* All was as it has to be; levels of settings begin with 1 */
+#define NOTHING_FIXED 0
+
 static void
 set_config(const char *name, const char *value)
 {
@@ -28,13 +31,20 @@ set_config(const char *name, const char *value)
 int
 goes_fix_settings(void)
 {
-	int			nestlevel = NewGUCNestLevel();
+	bool		timezone = strcmp(pg_get_timezone_name(session_timezone), "UTC") != 0;
+	bool		date = DateStyle != USE_ISO_DATES || DateOrder != DATEORDER_MDY;
+	bool		interval = IntervalStyle != INTSTYLE_ISO_8601;
+	int			nestlevel;
 
-	if (strcmp(pg_get_timezone_name(session_timezone), "UTC") != 0)
+	/* To end a level of settings is costly: around many steps they are fixed once */
+	if (!timezone && !date && !interval)
+		return NOTHING_FIXED;
+	nestlevel = NewGUCNestLevel();
+	if (timezone)
 		set_config("TimeZone", "UTC");
-	if (DateStyle != USE_ISO_DATES || DateOrder != DATEORDER_MDY)
+	if (date)
 		set_config("DateStyle", "ISO, MDY");
-	if (IntervalStyle != INTSTYLE_ISO_8601)
+	if (interval)
 		set_config("IntervalStyle", "iso_8601");
 	return nestlevel;
 }
@@ -43,5 +53,6 @@ goes_fix_settings(void)
 void
 goes_restore_settings(int nestlevel)
 {
-	AtEOXact_GUC(true, nestlevel);
+	if (nestlevel != NOTHING_FIXED)
+		AtEOXact_GUC(true, nestlevel);
 }

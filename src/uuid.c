@@ -7,7 +7,6 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
 #include <time.h>
 
 #include "fmgr.h"
@@ -92,6 +91,19 @@ goes_uuid_string(const pg_uuid_t *uuid)
 	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(uuid)));
 }
 
+/* The value of a hex digit; -1: it is none. */
+static int
+hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
 /*
  * goes_parse_uuid
  *		Parse a UUID as the type's input function does (hex digits, a hyphen
@@ -108,14 +120,10 @@ goes_parse_uuid(const char *string, int length, pg_uuid_t *uuid)
 		string++;
 	for (int i = 0; i < UUID_LEN; i++)
 	{
-		char		hex[3] = {0};
-
 		if (end - string < 2 ||
-			!isxdigit((unsigned char) string[0]) ||
-			!isxdigit((unsigned char) string[1]))
+			hex_digit(string[0]) < 0 || hex_digit(string[1]) < 0)
 			return false;
-		memcpy(hex, string, 2);
-		uuid->data[i] = (uint8) strtoul(hex, NULL, 16);
+		uuid->data[i] = (uint8) (hex_digit(string[0]) * 16 + hex_digit(string[1]));
 		string += 2;
 		if (string < end && *string == '-' && i % 2 == 1 && i < UUID_LEN - 1)
 			string++;

@@ -44,13 +44,14 @@ BEGIN
             at_table = TABLE_NAME, reason = CONSTRAINT_NAME;
     END;
     RAISE INFO '%: %', state, message
-        || coalesce(E'\nDETAIL:  ' || nullif(regexp_replace(detail, '^Failing row contains .*', 'Failing row contains ...'), ''), '')
+        || coalesce(E'\nDETAIL:  ' || nullif(regexp_replace(regexp_replace(detail, '^Failing row contains .*', 'Failing row contains ...'),
+            '\m[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\M', '<new uuid>'), ''), '')
         || coalesce(E'\nHINT:  ' || nullif(hint, ''), '')
         || coalesce(E'\nTABLE:  ' || nullif(concat_ws('.', nullif(regexp_replace(at_schema, '_temp_\d+', '_temp'), ''), nullif(at_table, '')), ''), '')
         || coalesce(E'\nREASON:  ' || nullif(reason, ''), '')
         || coalesce((SELECT E'\nCONTEXT:  ' || string_agg(line, E'\n' ORDER BY n)
                      FROM regexp_split_to_table(context, '\n') WITH ORDINALITY l (line, n)
-                     WHERE line ~ '^(goes|command|setting) '), '');
+                     WHERE line ~ '^(goes|command|events?|setting) '), '');
 END
 $$;
 \set ECHO all
