@@ -701,8 +701,7 @@ goes_state_to_datum(const GoesState *state)
 	if (state->composite != (Datum) 0)
 		return state->composite;
 	tuple = heap_form_tuple(state->row.tupdesc, state->row.values,
-										state->row.nulls);
-
+							state->row.nulls);
 	return HeapTupleGetDatum(tuple);
 }
 

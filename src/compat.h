@@ -21,6 +21,7 @@
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
+#include "utils/guc_tables.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
@@ -127,6 +128,18 @@ goes_virtual_transaction(int process, LocalTransactionId transaction)
 #endif
 	result.localTransactionId = transaction;
 	return result;
+}
+
+/* All settings of this process */
+static inline struct config_generic **
+goes_guc_variables(int *count)
+{
+#if PG_VERSION_NUM >= 160000
+	return get_guc_variables(count);
+#else
+	*count = GetNumConfigOptions();
+	return get_guc_variables();
+#endif
 }
 
 /* The number of this backend's PGPROC */

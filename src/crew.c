@@ -41,33 +41,54 @@ struct GoesCrew
  * ---------------------------------------------------------------------------
  */
 
+/* Is it none of the session's own, but of its client, role or transaction? */
+static bool
+is_personal(const char *name)
+{
+	static const char *const names[] = {
+		"role", "session_authorization", "client_encoding", "application_name",
+		"transaction_isolation", "transaction_read_only", "transaction_deferrable"
+	};
+
+	for (int i = 0; i < goes_lengthof(names); i++)
+	{
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Can and should a worker have this setting as the session has it? */
+static bool
+is_for_workers(const struct config_generic *setting)
+{
+	return (setting->context == PGC_USERSET ||
+			(setting->context == PGC_SUSET && superuser())) &&
+		!is_personal(setting->name);
+}
+
 /*
  * goes_crew_settings
  *		The settings of this session that its workers are to have, names and
- *		values in turn, in the current context.  The caller is connected to SPI.
+ *		values in turn, in the current context.  Those at their defaults too: the
+ *		role may have others.  View pg_settings would lack those that no library
+ *		has defined.
  */
 List *
 goes_crew_settings(void)
 {
 	List	   *settings = NIL;
+	int			count;
+	struct config_generic **all = goes_guc_variables(&count);
 
-	if (SPI_execute("SELECT name, setting FROM pg_catalog.pg_settings"
-					" WHERE source OPERATOR(pg_catalog.<>) ALL ('{default,override,configuration file,command line,environment variable}')"
-					" AND (context OPERATOR(pg_catalog.=) 'user' OR context OPERATOR(pg_catalog.=) 'superuser'"
-					" AND pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on')"
-					" AND name OPERATOR(pg_catalog.<>) ALL"
-					" ('{role,session_authorization,client_encoding,application_name,transaction_isolation,transaction_read_only,transaction_deferrable}')",
-					true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the settings of the session");
-	for (uint64 i = 0; i < SPI_processed; i++)
+	for (int i = 0; i < count; i++)
 	{
-		for (int column = 1; column <= 2; column++)
-		{
-			char	   *text = SPI_getvalue(SPI_tuptable->vals[i],
-											SPI_tuptable->tupdesc, column);
+		const char *name = all[i]->name;
 
-			settings = lappend(settings, text ? text : pstrdup(""));
-		}
+		if (!is_for_workers(all[i]))
+			continue;
+		settings = lappend(settings, pstrdup(name));
+		settings = lappend(settings, pstrdup(GetConfigOption(name, false, false)));
 	}
 	return settings;
 }
@@ -102,11 +123,20 @@ goes_crew_write_settings(GoesRebuild *rebuild, List *settings)
 	SerializeLibraryState(EstimateLibraryStateSpace(), at);
 }
 
+static void
+take_setting(const char *name, const char *value)
+{
+	const char *now = GetConfigOption(name, true, false);
+
+	if (now == NULL || strcmp(now, value) != 0)
+		(void) set_config_option(name, value, superuser() ? PGC_SUSET : PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SET, true, WARNING, false);
+}
+
 /* In a worker, and a transaction. */
 static void
 take_settings(GoesRebuild *rebuild)
 {
-	GucContext	context = superuser() ? PGC_SUSET : PGC_USERSET;
 	const char *settings = (const char *) rebuild + rebuild->settings;
 	const char *libraries = settings;
 
@@ -119,8 +149,7 @@ take_settings(GoesRebuild *rebuild)
 		const char *name = settings;
 		const char *value = name + strlen(name) + 1;
 
-		(void) set_config_option(name, value, context, PGC_S_SESSION,
-								 GUC_ACTION_SET, true, WARNING, false);
+		take_setting(name, value);
 		settings = value + strlen(value) + 1;
 	}
 }
@@ -188,7 +217,7 @@ goes_crew_is_working(struct GoesCrew *crew)
 
 /* goes_crew_wait: until something happens, for that many ms at most. */
 void
-goes_crew_wait(struct GoesCrew *crew, long timeout)
+goes_crew_wait(long timeout)
 {
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 timeout, PG_WAIT_EXTENSION);

@@ -43,8 +43,8 @@ add_string(uint64 *hash, const char *string)
 }
 
 /*
- * The catalog row of the function, which CREATE OR REPLACE with the same body
- * leaves as it is but for the tuple's header.
+ * The catalog row of the function, and the transaction that wrote it: commands
+ * may have calculated with another function between two that are the same.
  */
 static void
 add_function(uint64 *hash, const char *name, const GoesSignature *signature)
@@ -55,6 +55,7 @@ add_function(uint64 *hash, const char *name, const GoesSignature *signature)
 	add_string(hash, name);
 	if (!HeapTupleIsValid(tuple))
 		return;
+	add_integer(hash, HeapTupleHeaderGetRawXmin(tuple->t_data));
 	add_bytes(hash, (char *) tuple->t_data + tuple->t_data->t_hoff,
 			  tuple->t_len - tuple->t_data->t_hoff);
 	ReleaseSysCache(tuple);
@@ -71,6 +72,7 @@ add_events(uint64 *hash, const GoesAggregateType *type)
 
 		add_string(hash, event->action);
 		add_integer(hash, event->version);
+		add_integer(hash, event->registered_by);
 		if (event->calculator != NULL &&
 			goes_calculator_is_function(event->calculator))
 			add_function(hash, event->calculator, &signature);
@@ -93,6 +95,7 @@ add_upcasters(uint64 *hash, const GoesAggregateType *type)
 
 		add_string(&one, upcaster->action);
 		add_integer(&one, upcaster->from_version);
+		add_integer(&one, upcaster->registered_by);
 		add_function(&one, goes_function_name(upcaster->function), &signature);
 		sum += one;
 	}

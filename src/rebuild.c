@@ -38,6 +38,7 @@
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -59,7 +60,7 @@ typedef struct Call
 	char	   *type;
 	int			batch_size;
 	int			parallelism;
-	MemoryContext context;		/* of the call */
+	MemoryContext context;		/* of the call, then of a try */
 	LOCKTAG		lock;			/* keeps others from rebuilding the type */
 	dsm_segment *segment;
 	GoesRebuild *rebuild;		/* there */
@@ -354,7 +355,8 @@ start(Call *call)
 
 /*
  * Those that write the table, each of which may use an older model.  The lock
- * that commands take tells, and is not taken by VACUUM.
+ * that commands take tells, and is not taken by VACUUM.  A prepared transaction
+ * has no pid.
  */
 static void
 find_open_transactions(Call *call)
@@ -369,7 +371,7 @@ find_open_transactions(Call *call)
 							  " AND relation OPERATOR(pg_catalog.=) $1"
 							  " AND database OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database"
 							  " WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())"
-							  " AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()",
+							  " AND coalesce(pid, 0) OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()",
 							  1, unconstify(Oid *, &argtype), &arg, NULL,
 							  false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the locks");
@@ -512,7 +514,7 @@ wait_for_crew(Call *call)
 	pg_atomic_write_u32(&call->rebuild->phase, GOES_PHASE_WORKERS);
 	while (goes_crew_is_working(call->crew))
 	{
-		goes_crew_wait(call->crew, 1000L);
+		goes_crew_wait(1000L);
 		goes_rebuild_tell(call->repair);
 	}
 	goes_crew_check(call->rebuild);
@@ -601,8 +603,10 @@ finish(Call *call)
 static bool
 try_to_rebuild(Call *call)
 {
+	MemoryContext parent = call->context;
 	bool		finished;
 
+	call->context = AllocSetContextCreate(parent, "goes rebuild", ALLOCSET_DEFAULT_SIZES);
 	PG_ENSURE_ERROR_CLEANUP(clean_up, PointerGetDatum(call));
 	{
 		start(call);
@@ -611,6 +615,9 @@ try_to_rebuild(Call *call)
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(clean_up, PointerGetDatum(call));
 	clean_up(0, PointerGetDatum(call));
+	/* It may start over many times */
+	MemoryContextDelete(call->context);
+	call->context = parent;
 	return finished;
 }
 

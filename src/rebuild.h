@@ -124,7 +124,7 @@ extern void goes_crew_write_settings(GoesRebuild *rebuild, List *settings);
 extern struct GoesCrew *goes_crew_start(GoesRebuild *rebuild, dsm_handle handle,
 										int size);
 extern bool goes_crew_is_working(struct GoesCrew *crew);
-extern void goes_crew_wait(struct GoesCrew *crew, long timeout);
+extern void goes_crew_wait(long timeout);
 extern void goes_crew_dismiss(struct GoesCrew *crew);
 extern void goes_crew_check(GoesRebuild *rebuild);
 

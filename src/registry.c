@@ -313,7 +313,7 @@ read_upcasters(GoesAggregateType *type, Datum name)
 	GoesSignature signature = goes_upcaster_signature();
 
 	read_registry(&plan,
-				  "SELECT action, from_version, upcaster FROM goes.upcasters"
+				  "SELECT action, from_version, upcaster, xmin FROM goes.upcasters"
 				  " WHERE aggregate_type OPERATOR(pg_catalog.=) $1",
 				  TEXTOID, name);
 	type->nupcasters = SPI_processed;
@@ -326,6 +326,7 @@ read_upcasters(GoesAggregateType *type, Datum name)
 
 		upcaster->action = keep_string(type->context, get_string(i, 1));
 		upcaster->from_version = DatumGetInt32(get_datum(i, 2));
+		upcaster->registered_by = DatumGetTransactionId(get_datum(i, 4));
 		upcaster->function = goes_function_create(type->context, get_string(i, 3),
 												  &signature, "upcaster");
 	}
@@ -337,7 +338,7 @@ read_event_types(GoesAggregateType *type, Datum name)
 	static SPIPlanPtr plan = NULL;
 
 	read_registry(&plan,
-				  "SELECT action, event_version, calculator FROM goes.event_types"
+				  "SELECT action, event_version, calculator, xmin FROM goes.event_types"
 				  " WHERE aggregate_type OPERATOR(pg_catalog.=) $1"
 				  " ORDER BY action COLLATE pg_catalog.\"C\", event_version",
 				  TEXTOID, name);
@@ -351,6 +352,7 @@ read_event_types(GoesAggregateType *type, Datum name)
 
 		event->action = keep_string(type->context, get_string(i, 1));
 		event->version = DatumGetInt32(get_datum(i, 2));
+		event->registered_by = DatumGetTransactionId(get_datum(i, 4));
 		event->calculator = keep_string(type->context, get_string(i, 3));
 	}
 }

@@ -27,6 +27,7 @@ typedef struct GoesEventType
 {
 	const char *action;
 	int32		version;
+	TransactionId registered_by;	/* as it is now */
 	const char *calculator;		/* NULL: the state does not change */
 	GoesFunction *function;		/* of a calculator that is a function, or of
 								 * goes_merge; made when first used */
@@ -36,6 +37,7 @@ typedef struct GoesUpcaster
 {
 	const char *action;
 	int32		from_version;
+	TransactionId registered_by;	/* as it is now */
 	GoesFunction *function;
 } GoesUpcaster;
 

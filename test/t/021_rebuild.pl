@@ -239,7 +239,8 @@ SELECT goes_register_aggregate('loud', 'loud');
 CREATE FUNCTION named(aggregate loud, event goes_event) RETURNS loud LANGUAGE plpgsql AS $$
 BEGIN
     aggregate.name := shout(event.data ->> 'name');
-    aggregate.who := current_user || current_setting('my.setting');
+    aggregate.who := concat(current_user, current_setting('my.setting', true), current_setting('work_mem'));
+    PERFORM pg_sleep(0.005);
     RETURN aggregate;
 END $$;
 SELECT goes_register_event('loud', 'named', calculator => 'named'), goes_register_command('loud', 'name', event => 'named', target => 'any');
@@ -249,11 +250,12 @@ SELECT goes_do('loud.name', id(n), '{"name": "x"}') FROM generate_series(1, 100)
 });
 like(said(q{SET ROLE owner; SET search_path = public, apart; SET my.setting = ' mine'; CALL goes_rebuild('loud', parallelism => 3)}),
 	qr/is rebuilt: 100 aggregates, 0 changed/, 'workers have the settings of the session, or are not there');
-sql('ALTER ROLE owner LOGIN');
+sql(q{ALTER ROLE owner LOGIN; ALTER ROLE owner SET work_mem = '1MB'});
 like(said(q{SET ROLE owner; SET search_path = public, apart; SET my.setting = ' mine'; CALL goes_rebuild('loud', parallelism => 3)}),
 	qr/is rebuilt: 100 aggregates, 0 changed/, '... of a role that can log in too');
 like(said(q{SET ROLE owner; SET search_path = public, apart; SET my.setting = ' ours'; CALL goes_rebuild('loud', parallelism => 3)}),
 	qr/is rebuilt: 100 aggregates, 100 changed/, '... and other ones');
+is(sql(q{SELECT count(DISTINCT who) FROM loud}), 1, '... all of them');
 # ... and its libraries
 SKIP:
 {
