@@ -21,7 +21,6 @@
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
-#include "utils/guc_tables.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
@@ -130,17 +129,13 @@ goes_virtual_transaction(int process, LocalTransactionId transaction)
 	return result;
 }
 
-/* All settings of this process */
-static inline struct config_generic **
-goes_guc_variables(int *count)
-{
+/* All settings of this process, for who includes utils/guc_tables.h */
 #if PG_VERSION_NUM >= 160000
-	return get_guc_variables(count);
+#define goes_guc_variables(count) get_guc_variables(count)
 #else
-	*count = GetNumConfigOptions();
-	return get_guc_variables();
+#define goes_guc_variables(count) \
+	(*(count) = GetNumConfigOptions(), get_guc_variables())
 #endif
-}
 
 /* The number of this backend's PGPROC */
 #if PG_VERSION_NUM >= 170000

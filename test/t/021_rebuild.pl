@@ -63,6 +63,7 @@ $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'goes'
 fsync = off
 max_wal_size = 4GB
+max_prepared_transactions = 2
 restart_after_crash = on
 autovacuum = off
 });
@@ -116,6 +117,17 @@ sub wait_until
 		usleep(10_000);
 	}
 	die "timed out waiting for $what";
+}
+
+# Not with poll_query_until: its psql may end before it has got the query.
+sub wait_until_up
+{
+	foreach (1 .. 100 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		return if finish(start_psql('SELECT true')) eq "t\n";
+		usleep(10_000);
+	}
+	die 'the server did not come back';
 }
 
 # Four sessions that execute commands on these aggregates and some new ones.
@@ -256,7 +268,20 @@ like(said(q{SET ROLE owner; SET search_path = public, apart; SET my.setting = ' 
 like(said(q{SET ROLE owner; SET search_path = public, apart; SET my.setting = ' ours'; CALL goes_rebuild('loud', parallelism => 3)}),
 	qr/is rebuilt: 100 aggregates, 100 changed/, '... and other ones');
 is(sql(q{SELECT count(DISTINCT who) FROM loud}), 1, '... all of them');
-# ... and its libraries
+# A prepared transaction may have used another model too: that is waited for
+{
+	my $named = q{CREATE OR REPLACE FUNCTION named(aggregate loud, event goes_event) RETURNS loud LANGUAGE plpgsql AS
+		$$ BEGIN aggregate.name := '%s'; aggregate.who := NULL; RETURN aggregate; END $$;};
+	sql(sprintf($named, 'right') . q{CALL goes_rebuild('loud')});
+	sql(sprintf($named, 'wrong') . q{BEGIN; SELECT goes_replay('loud', id(1)); PREPARE TRANSACTION 'replay'});
+	sql(sprintf($named, 'right'));
+	my $rebuild = start_psql(q{CALL goes_rebuild('loud')});
+	wait_until('all but that', q{SELECT phase = 'waiting for transactions' AND aggregates = 100 FROM goes_stat_progress_rebuild UNION ALL SELECT false LIMIT 1});
+	sql(q{COMMIT PREPARED 'replay'});
+	like(finish($rebuild), qr/waiting for transactions .*is rebuilt: 100 aggregates, 1 changed/s, 'a prepared transaction is waited for');
+	is(sql(q{SELECT count(*) FROM goes_verify('loud')}), 0, '... and what it wrote looked at again');
+}
+# The libraries of the session are those of the workers
 SKIP:
 {
 	skip 'c_calculator is not installed', 2 unless -e $node->config_data('--pkglibdir') . '/c_calculator.so';
@@ -297,12 +322,20 @@ CREATE TRIGGER fill BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION fill()}
 # ---------------------------------------------------------------------------
 # A column is added and filled while commands go on; it is cancelled
 # ---------------------------------------------------------------------------
+# rows take their time, so that what is to happen in the middle does
+sql(q{CREATE FUNCTION slow_down() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.001); RETURN NEW; END $$;
+CREATE TRIGGER slow_down BEFORE UPDATE ON users FOR EACH ROW WHEN (current_setting('my.slow', true) = 'on') EXECUTE FUNCTION slow_down()});
+sub start_slowly
+{
+	local $ENV{PGOPTIONS} = '-c my.slow=on';
+	return start_psql(@_);
+}
 start_load();
 revise(q{aggregate.filled := coalesce(aggregate.filled, 0) + 1;}, 'ALTER TABLE users ADD COLUMN filled bigint');
 my $quarter = $aggregates / 4;
 my $changed = "SELECT changed > $quarter FROM goes_stat_progress_rebuild UNION ALL SELECT false LIMIT 1";
 {
-	my $rebuild = start_psql(q{CALL goes_rebuild('user', 4)});
+	my $rebuild = start_slowly(q{CALL goes_rebuild('user', 4)});
 	wait_until('a part of it', $changed);
 	my $progress = sql(q{SELECT phase, processes, done BETWEEN 100000 AND total, rate > 0, eta >= '0', part_left BETWEEN 0.001 AND 0.999, pid IN (SELECT pid FROM pg_stat_activity)
 		FROM goes_stat_progress_rebuild});
@@ -324,7 +357,7 @@ my $changed = "SELECT changed > $quarter FROM goes_stat_progress_rebuild UNION A
 # ---------------------------------------------------------------------------
 revise(q{aggregate.filled := coalesce(aggregate.filled, 0) + 1;});
 {
-	my $rebuild = start_psql(q{CALL goes_rebuild('user', 4, 2)});
+	my $rebuild = start_slowly(q{CALL goes_rebuild('user', 4, 2)});
 	wait_until('a part of it', $changed);
 	revise('', q{ALTER TABLE users ADD COLUMN other text DEFAULT 'other', DROP COLUMN filled});
 	my $said = finish($rebuild);
@@ -345,7 +378,7 @@ SKIP:
 	# wider rows, and no room for them
 	revise(q{aggregate.name := rpad(aggregate.name, 300);});
 	sql('VACUUM FULL users');
-	my $rebuild = start_psql(q{CALL goes_rebuild('user', 4)});
+	my $rebuild = start_slowly(q{CALL goes_rebuild('user', 4)});
 	wait_until('a part of it', 'SELECT changed > 100 FROM goes_stat_progress_rebuild UNION ALL SELECT false LIMIT 1');
 	append_to_file($full, '');
 	my $said = finish($rebuild);
@@ -362,13 +395,13 @@ SKIP:
 # ---------------------------------------------------------------------------
 revise();
 {
-	my $rebuild = start_psql(q{CALL goes_rebuild('user', 4, 2)});
+	my $rebuild = start_slowly(q{CALL goes_rebuild('user', 4, 2)});
 	wait_until('a part of it', $changed);
 	my $pid = sql('SELECT pid FROM goes_stat_progress_rebuild');
 	kill 'KILL', $pid;
 	eval { finish($rebuild) };
 	stop_load();
-	$node->poll_query_until('postgres', 'SELECT true') or die 'the server did not come back';
+	wait_until_up();
 	is(sql('SELECT phase FROM goes_stat_progress_rebuild'), 'interrupted', 'interrupted by a crash');
 	start_load();
 	my $said = said(q{CALL goes_rebuild('user', 100, 2)});
