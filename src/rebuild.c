@@ -383,7 +383,9 @@ find_open_transactions(Call *call)
 		int			process;
 		uint32		transaction;
 
-		if (sscanf(text, "%d/%u", &process, &transaction) == 2)
+		/* One that has just ended, but still has its locks, is not valid */
+		if (sscanf(text, "%d/%u", &process, &transaction) == 2 &&
+			LocalTransactionIdIsValid((LocalTransactionId) transaction))
 			call->before[call->nbefore++] = goes_virtual_transaction(process, transaction);
 	}
 	SPI_finish();
