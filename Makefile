@@ -65,6 +65,7 @@ REGRESS = \
 	reactors \
 	ddl \
 	guards \
+	rows \
 	names \
 	privileges \
 	rls \

@@ -2,8 +2,9 @@
 #
 # Builds and installs goes and its C example, and runs all tests: regression and
 # isolation tests on a throw-away server that preloads goes and on one that does
-# not, then the TAP tests. Installs what is missing on Debian. The last line is
-# "N passed, N failed"; failure leaves the folder that it names.
+# not, then the TAP tests; and all of them where goes reads and writes every row
+# with a statement (goes.force_spi). Installs what is missing on Debian. The last
+# line is "N passed, N failed"; failure leaves the folder that it names.
 #
 #   scripts/check.sh
 #   PG_CONFIG=/path/to/pg_config scripts/check.sh
@@ -72,7 +73,10 @@ build "$work/source/examples/c_calculator"
 
 suites_on preloaded "shared_preload_libraries = 'goes'"
 suites_on plain
+suites_on statements "shared_preload_libraries = 'goes'" 'goes.force_spi = on'
 suite "TAP tests" . REGRESS= ISOLATION= PROVE_FLAGS=--verbose
+printf 'goes.force_spi = on\n' >"$work/statements.conf"
+TEMP_CONFIG=$work/statements.conf suite "TAP tests, statements" . REGRESS= ISOLATION= PROVE_FLAGS=--verbose
 
 if [ "$failed" -gt 0 ]; then
 	printf '\nLogs and results: %s\n' "$work"

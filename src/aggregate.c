@@ -13,6 +13,7 @@
 
 #include "access/detoast.h"
 #include "access/htup_details.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "aggregate.h"
 #include "catalog/pg_index.h"
@@ -31,6 +32,7 @@
 #include "relation.h"
 #include "rewrite/rewriteHandler.h"
 #include "role.h"
+#include "row.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -66,15 +68,15 @@ goes_missing_base_columns(Relation relation)
 }
 
 /*
- * goes_has_unique_id
- *		Is there a unique index on the id alone, for ON CONFLICT (id)?  That takes
- *		offence at a deferrable one even beside another.
+ * goes_unique_ids
+ *		The unique indexes on the id alone, for ON CONFLICT (id); NIL if there are
+ *		none, or if one is deferrable, at which that takes offence.
  */
-bool
-goes_has_unique_id(Relation relation)
+List *
+goes_unique_ids(Relation relation)
 {
 	AttrNumber	id = SPI_fnumber(RelationGetDescr(relation), "id");
-	bool		immediate = false;
+	List	   *indexes = NIL;
 	bool		deferrable = false;
 	ListCell   *cell;
 
@@ -88,12 +90,12 @@ goes_has_unique_id(Relation relation)
 			index->indnkeyatts == 1 && index->indkey.values[0] == id &&
 			heap_attisnull(tuple, Anum_pg_index_indpred, NULL))
 		{
-			immediate |= index->indimmediate;
+			indexes = lappend_oid(indexes, index->indexrelid);
 			deferrable |= !index->indimmediate;
 		}
 		ReleaseSysCache(tuple);
 	}
-	return immediate && !deferrable;
+	return deferrable ? NIL : indexes;
 }
 
 /* ---------------------------------------------------------------------------
@@ -383,6 +385,25 @@ free_statements(void *arg)
 	}
 }
 
+/* What is needed to do without the statements, where that is possible */
+static void
+describe_plain_rows(GoesLayout *layout, Relation aggregate, Relation events)
+{
+	layout->unique_ids = goes_unique_ids(aggregate);
+	layout->plain = goes_rows_are_plain(aggregate) && !layout->returning &&
+		layout->unique_ids != NIL;
+	for (int i = 0; i < layout->ncolumns; i++)
+	{
+		AttrNumber	attnum = layout->columns[i].attnum;
+
+		if (layout->columns[i].stored && attnum != layout->id)
+			layout->written = bms_add_member(layout->written,
+											 attnum - FirstLowInvalidHeapAttributeNumber);
+	}
+	if (goes_rows_are_plain(events))
+		layout->event_columns = goes_event_attributes(events);
+}
+
 static GoesLayout *
 make_layout(GoesAggregateType *type, Relation aggregate, Relation events)
 {
@@ -423,6 +444,9 @@ make_layout(GoesAggregateType *type, Relation aggregate, Relation events)
 		layout->ncolumns++;
 	}
 	prepare_statements(layout, aggregate, events);
+	oldcontext = MemoryContextSwitchTo(type->context);
+	describe_plain_rows(layout, aggregate, events);
+	MemoryContextSwitchTo(oldcontext);
 	return layout;
 }
 
@@ -580,6 +604,25 @@ goes_state_from_row(const GoesLayout *layout, Relation aggregate,
 	return state;
 }
 
+/* The same from a row of the table itself. */
+static GoesState *
+state_from_tuple(const GoesLayout *layout, Relation aggregate,
+				 const pg_uuid_t *id, HeapTuple row)
+{
+	GoesState  *state = make_state(layout, aggregate, id);
+
+	heap_deform_tuple(row, state->row.tupdesc, state->row.values, state->row.nulls);
+	for (int i = 0; i < layout->natts; i++)
+	{
+		if (TupleDescAttr(state->row.tupdesc, i)->attisdropped)
+			state->row.nulls[i] = true;
+	}
+	memcpy(state->loaded, state->row.values, layout->natts * sizeof(Datum));
+	state->tid = row->t_self;
+	goes_state_advance(layout, state);
+	return state;
+}
+
 /*
  * goes_state_advance
  *		The state is that of its row by now: note the row's version and so on.
@@ -627,7 +670,13 @@ goes_aggregate_load(const GoesAggregateType *type, Relation aggregate,
 {
 	const GoesLayout *layout = type->layout;
 	Datum		arg = UUIDPGetDatum(id);
+	HeapTuple	row;
 
+	if (layout->plain && how != GOES_LOAD_SEE &&
+		goes_row_find(aggregate, linitial_oid(layout->unique_ids), id,
+					  how == GOES_LOAD_LOCK, &row))
+		return row == NULL ? goes_initial_state(layout, aggregate, id) :
+			state_from_tuple(layout, aggregate, id, row);
 	if (SPI_execute_plan(how == GOES_LOAD_LOCK ? layout->lock : layout->read,
 						 &arg, NULL, how == GOES_LOAD_SEE, 2) != SPI_OK_SELECT)
 		elog(ERROR, "could not read aggregate table \"%s\"",
@@ -960,6 +1009,20 @@ insert_lost(const GoesAggregateType *type, Relation aggregate,
 	return GOES_LOST_RACE;
 }
 
+/* Store it without a statement if that is possible. */
+static bool
+store_plain(const GoesLayout *layout, Relation aggregate, GoesState *state)
+{
+	if (!layout->plain)
+		return false;
+	if (!state->exists)
+		return goes_row_insert_new(aggregate, layout->unique_ids,
+								   state->row.values, state->row.nulls);
+	return ItemPointerIsValid(&state->tid) &&
+		goes_row_update(aggregate, &state->tid, layout->written,
+						state->row.values, state->row.nulls);
+}
+
 /*
  * goes_aggregate_store
  *		Write the state, whose base columns are set already, as the current
@@ -971,6 +1034,8 @@ goes_aggregate_store(const GoesAggregateType *type, Relation aggregate,
 {
 	const GoesLayout *layout = type->layout;
 
+	if (store_plain(layout, aggregate, state))
+		return GOES_STORED;
 	goes_guard_expect(RelationGetRelid(aggregate), &state->id, 1);
 	if (SPI_execute_plan_with_paramlist(state->exists ? layout->update : layout->insert,
 										collect_params(layout, state), false, 0) < 0)

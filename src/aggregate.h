@@ -12,7 +12,9 @@
 
 #include "goes.h"
 #include "nodes/execnodes.h"
+#include "nodes/pg_list.h"
 #include "registry.h"
+#include "storage/itemptr.h"
 #include "storage/lockdefs.h"
 #include "utils/rel.h"
 
@@ -46,6 +48,11 @@ typedef struct GoesLayout
 	ExprContext *econtext;		/* for the columns' fit, whose value is the one
 								 * parameter */
 	bool		returning;		/* the stored row may differ from the state */
+	bool		plain;			/* rows of the aggregate table are, see row.c */
+	List	   *unique_ids;		/* OIDs of the unique indexes on the id */
+	Bitmapset  *written;		/* columns that an update writes, see row.c */
+	AttrNumber *event_columns;	/* of a plain events table, in the order of
+								 * goes_event_columns; else NULL */
 	SPIPlanPtr	read;
 	SPIPlanPtr	lock;
 	SPIPlanPtr	insert;
@@ -64,6 +71,7 @@ typedef struct GoesState
 								 * row itself may be left out until
 								 * goes_state_expand; goes_calculate clears it */
 	bool		exists;
+	ItemPointerData tid;		/* of a row of a plain table, else invalid */
 	pg_uuid_t	id;
 	int64		version;		/* 0: does not exist yet */
 	TimestampTz created_at;		/* these are meaningless for version 0 */
@@ -86,7 +94,7 @@ typedef enum GoesLoad
 } GoesLoad;
 
 extern char *goes_missing_base_columns(Relation relation);
-extern bool goes_has_unique_id(Relation relation);
+extern List *goes_unique_ids(Relation relation);
 extern bool goes_is_base_column(const char *name);
 extern GoesAggregateType *goes_open_tables(const char *name, LOCKMODE lockmode,
 										   Relation *aggregate, Relation *events);

@@ -10,17 +10,22 @@
 
 #include "postgres.h"
 
+#include "access/tableam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "common/jsonapi.h"
+#include "executor/executor.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "parser/parse_relation.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
+#include "utils/rel.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
@@ -160,6 +165,85 @@ goes_is_json(char *string)
 													   false);
 
 	return pg_parse_json(lex, &nullSemAction) == JSON_SUCCESS;
+#endif
+}
+
+/*
+ * What the executor's functions for single rows take.  Those of 16 and later
+ * can leave out all but summarizing indexes, and keep what is updated apart
+ * from the range table.
+ */
+#if PG_VERSION_NUM >= 180000
+#define goes_index_beginscan(table, index, snapshot) \
+	index_beginscan(table, index, snapshot, NULL, 1, 0)
+#define goes_check_arbiters(result, slot, estate, conflict, arbiters) \
+	ExecCheckIndexConstraints(result, slot, estate, conflict, \
+							  &(ItemPointerData) {{0, 0}, InvalidOffsetNumber}, arbiters)
+#else
+#define goes_index_beginscan(table, index, snapshot) \
+	index_beginscan(table, index, snapshot, 1, 0)
+#define goes_check_arbiters(result, slot, estate, conflict, arbiters) \
+	ExecCheckIndexConstraints(result, slot, estate, conflict, arbiters)
+#endif
+
+#if PG_VERSION_NUM >= 160000
+typedef TU_UpdateIndexes GoesUpdateIndexes;
+#define goes_updates_indexes(update) ((update) != TU_None)
+#define goes_insert_index_tuples(result, slot, estate, update) \
+	ExecInsertIndexTuples(result, slot, estate, (update) != TU_None, false, NULL, NIL, \
+						  (update) == TU_Summarizing)
+#define goes_insert_index_tuples_speculatively(result, slot, estate, conflict, arbiters) \
+	ExecInsertIndexTuples(result, slot, estate, false, true, conflict, arbiters, false)
+#define GOES_UPDATE_NO_INDEXES TU_None
+#else
+typedef bool GoesUpdateIndexes;
+#define goes_updates_indexes(update) (update)
+#define goes_insert_index_tuples(result, slot, estate, update) \
+	ExecInsertIndexTuples(result, slot, estate, update, false, NULL, NIL)
+#define goes_insert_index_tuples_speculatively(result, slot, estate, conflict, arbiters) \
+	ExecInsertIndexTuples(result, slot, estate, false, true, conflict, arbiters)
+#define GOES_UPDATE_NO_INDEXES false
+#endif
+
+/* Does the table have generated columns? */
+static inline bool
+goes_has_generated_columns(Relation relation)
+{
+	const TupleConstr *constraints = RelationGetDescr(relation)->constr;
+
+	return constraints != NULL &&
+#if PG_VERSION_NUM >= 180000
+		(constraints->has_generated_stored || constraints->has_generated_virtual);
+#else
+		constraints->has_generated_stored;
+#endif
+}
+
+/* Let a table be the range table of an estate, with the columns to be updated. */
+static inline void
+goes_init_range_table(EState *estate, Relation relation, Bitmapset *updated)
+{
+	RangeTblEntry *entry = makeNode(RangeTblEntry);
+
+	entry->rtekind = RTE_RELATION;
+	entry->relid = RelationGetRelid(relation);
+	entry->relkind = relation->rd_rel->relkind;
+	entry->rellockmode = RowExclusiveLock;
+#if PG_VERSION_NUM >= 160000
+	{
+		List	   *permissions = NIL;
+
+		addRTEPermissionInfo(&permissions, entry)->updatedCols = updated;
+#if PG_VERSION_NUM >= 180000
+		ExecInitRangeTable(estate, list_make1(entry), permissions,
+						   bms_make_singleton(1));
+#else
+		ExecInitRangeTable(estate, list_make1(entry), permissions);
+#endif
+	}
+#else
+	entry->updatedCols = updated;
+	ExecInitRangeTable(estate, list_make1(entry));
 #endif
 }
 

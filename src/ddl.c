@@ -820,7 +820,7 @@ drop_constraint(const Dropped *dropped)
 	if (type == NULL || !is_guarded(type))
 		return;
 	relation = table_open(dropped->relation, AccessShareLock);
-	if (!goes_has_unique_id(relation))
+	if (goes_unique_ids(relation) == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("cannot drop constraint \"%s\" of table \"%s\" because aggregate type \"%s\" uses it",

@@ -19,6 +19,7 @@
 #include "json.h"
 #include "relation.h"
 #include "role.h"
+#include "row.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
@@ -119,6 +120,34 @@ goes_event_prepare_append(Oid events)
 						goes_lengthof(argtypes), argtypes);
 }
 
+/*
+ * goes_event_attributes
+ *		The attribute numbers of the columns that goes stores, if the table has
+ *		these alone; else NULL.
+ */
+AttrNumber *
+goes_event_attributes(Relation events)
+{
+	TupleDesc	desc = RelationGetDescr(events);
+	AttrNumber *attnums = palloc(goes_lengthof(event_columns) * sizeof(AttrNumber));
+	int			ncolumns = 0;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			ncolumns++;
+	}
+	if (ncolumns != goes_lengthof(event_columns))
+		return NULL;
+	for (int i = 0; i < ncolumns; i++)
+	{
+		attnums[i] = SPI_fnumber(desc, event_columns[i].name);
+		if (attnums[i] <= 0 || TupleDescAttr(desc, attnums[i] - 1)->attidentity != '\0')
+			return NULL;
+	}
+	return attnums;
+}
+
 static void
 report_trigger(Relation events, const GoesEvent *event, const char *what)
 {
@@ -184,6 +213,45 @@ goes_event_context(void *arg)
 			   event->aggregate_version, goes_uuid_string(&event->aggregate_id));
 }
 
+/* Store it without a statement if that is possible. */
+static bool
+append_plain(const GoesLayout *layout, Relation events, const Datum *values,
+			 const bool *nulls)
+{
+	int			natts = RelationGetNumberOfAttributes(events);
+	Datum	   *row;
+	bool	   *row_nulls;
+
+	if (layout->event_columns == NULL)
+		return false;
+	row = palloc0(natts * sizeof(Datum));
+	row_nulls = palloc(natts * sizeof(bool));
+	memset(row_nulls, true, natts * sizeof(bool));
+	for (int i = 0; i < goes_lengthof(event_columns); i++)
+	{
+		row[layout->event_columns[i] - 1] = values[i];
+		row_nulls[layout->event_columns[i] - 1] = nulls[i];
+	}
+	return goes_row_insert(events, row, row_nulls);
+}
+
+/* By statement; returns false if a trigger suppressed it. */
+static bool
+append_by_statement(const GoesLayout *layout, Relation events,
+					const GoesEvent *event, Datum *values, const bool *nulls)
+{
+	char		spi_nulls[goes_lengthof(event_columns)];
+
+	for (int i = 0; i < goes_lengthof(event_columns); i++)
+		spi_nulls[i] = nulls[i] ? 'n' : ' ';
+	goes_guard_expect(RelationGetRelid(events), &event->id, 1);
+	if (SPI_execute_plan(layout->append, values, spi_nulls, false, 0) < 0)
+		elog(ERROR, "could not write events table \"%s\"",
+			 RelationGetRelationName(events));
+	goes_guard_forget();
+	return SPI_processed > 0;
+}
+
 /*
  * goes_event_append
  *		Store an event as the current user, which fires the sync reactors.
@@ -207,23 +275,20 @@ goes_event_append(const GoesAggregateType *type, Relation events,
 		BoolGetDatum(imported),
 		TimestampTzGetDatum(event->recorded_at)
 	};
-	char		nulls[] = "           ";
+	bool		nulls[goes_lengthof(event_columns)] = {false};
+	bool		stored;
 	ErrorContextCallback context = {
 		.previous = error_context_stack,
 		.callback = goes_event_context,
 		.arg = unconstify(GoesEvent *, event)
 	};
 
-	if (command_id == NULL)
-		nulls[8] = 'n';
+	nulls[8] = command_id == NULL;
 	error_context_stack = &context;
-	goes_guard_expect(RelationGetRelid(events), &event->id, 1);
-	if (SPI_execute_plan(type->layout->append, values, nulls, false, 0) < 0)
-		elog(ERROR, "could not write events table \"%s\"",
-			 RelationGetRelationName(events));
-	goes_guard_forget();
+	stored = append_plain(type->layout, events, values, nulls) ||
+		append_by_statement(type->layout, events, event, values, nulls);
 	error_context_stack = context.previous;
-	if (SPI_processed == 0)
+	if (!stored)
 		report_trigger(events, event, "suppressed");
 	if (goes_may_be_changed(events))
 		check_stored(type, events, event, command_id, imported);

@@ -15,6 +15,7 @@
 #include "utils/rel.h"
 
 extern char *goes_event_table_definition(void);
+extern AttrNumber *goes_event_attributes(Relation events);
 extern char *goes_missing_event_columns(Relation relation);
 extern bool goes_is_event_column(const char *name);
 extern SPIPlanPtr goes_event_prepare_append(Oid events);

@@ -20,6 +20,7 @@
 #include "position.h"
 #include "reactor.h"
 #include "registry.h"
+#include "row.h"
 #include "shared.h"
 #include "transient.h"
 #include "utils/guc.h"
@@ -117,6 +118,14 @@ define_settings(void)
 							 false,
 							 PGC_USERSET,
 							 0,
+							 NULL, NULL, NULL);
+	DefineCustomBoolVariable("goes.force_spi",
+							 "Reads and writes rows with SQL statements even where that is not needed.",
+							 "For tests and comparisons.",
+							 &goes_force_spi,
+							 false,
+							 PGC_USERSET,
+							 GUC_NOT_IN_SAMPLE,
 							 NULL, NULL, NULL);
 	DefineCustomIntVariable("goes.max_nesting",
 							"How deep commands may be nested.",

@@ -179,7 +179,7 @@ check_aggregate_table(Relation relation)
 				 errdetail("It lacks these columns: %s.", missing),
 				 errhint("Create it with CREATE TABLE ... (LIKE goes_base_aggregate INCLUDING ALL, ...)."),
 				 errtable(relation)));
-	if (!goes_has_unique_id(relation))
+	if (goes_unique_ids(relation) == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 				 errmsg("table \"%s\" needs a primary key or unique constraint on column \"id\" that is not deferrable",

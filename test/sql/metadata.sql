@@ -128,7 +128,9 @@ BEGIN
 END $$;
 SELECT goes_on('{thing}', sync => '{fail}');
 CALL fails($$SELECT goes_do('thing.do', id(7), '{"fail": true}')$$);
+\set SHOW_CONTEXT never
 SELECT goes_do('thing.do', id(7), '{"fail": true}');
+\set SHOW_CONTEXT errors
 SELECT goes_do('thing.do', id(7)) -> 'metadata' AS metadata;
 
 \i :end
