@@ -76,6 +76,7 @@ REGRESS = \
 	import \
 	events \
 	stats \
+	watching \
 
 ISOLATION = \
 	concurrent-commands \

@@ -47,6 +47,7 @@ CREATE TABLE goes.command_types (
     event text,
     target text NOT NULL CHECK (target OPERATOR(pg_catalog.=) ANY ('{new,existing,any}'::pg_catalog.text[])),
     allow_deleted boolean NOT NULL,
+    id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
     PRIMARY KEY (aggregate_type, command)
 );
 COMMENT ON TABLE goes.command_types IS 'registered commands; written by goes_register_command';
@@ -57,6 +58,7 @@ COMMENT ON COLUMN goes.command_types.validate IS 'qualified function (aggregate,
 COMMENT ON COLUMN goes.command_types.event IS 'action of the event when there is no build function';
 COMMENT ON COLUMN goes.command_types.target IS 'whether the aggregate must be new, must be existing, or may be any of both';
 COMMENT ON COLUMN goes.command_types.allow_deleted IS 'whether the aggregate may be deleted';
+COMMENT ON COLUMN goes.command_types.id IS 'by which its counters in shared memory know it';
 
 CREATE TABLE goes.upcasters (
     aggregate_type text NOT NULL,
@@ -689,6 +691,25 @@ COMMENT ON COLUMN @extschema@.goes_stat_reactors.last_error IS
 COMMENT ON COLUMN @extschema@.goes_stat_reactors.last_error_at IS 'when it was raised';
 GRANT SELECT ON @extschema@.goes_stat_reactors TO PUBLIC;
 
+CREATE FUNCTION goes.stat_commands()
+RETURNS TABLE (command text, calls bigint, rejected bigint, failed bigint, total_time double precision, mean_time double precision)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_stat_commands';
+COMMENT ON FUNCTION goes.stat_commands() IS 'the rows of view goes_stat_commands';
+
+CREATE VIEW @extschema@.goes_stat_commands AS
+    SELECT command, calls, rejected, failed, total_time, mean_time FROM goes.stat_commands();
+COMMENT ON VIEW @extschema@.goes_stat_commands IS
+    'the commands of types that you own, with the rights of pg_monitor all: how often they were called since the server was started, rolled back or not';
+COMMENT ON COLUMN @extschema@.goes_stat_commands.command IS 'the command''s name';
+COMMENT ON COLUMN @extschema@.goes_stat_commands.calls IS
+    'how often it was executed, well or not; other sessions add what they did at most a second later, if they are not inside a transaction';
+COMMENT ON COLUMN @extschema@.goes_stat_commands.rejected IS 'of these, how often it ended with OG001, its own or that of a command inside it';
+COMMENT ON COLUMN @extschema@.goes_stat_commands.failed IS 'of these, how often it ended with another error';
+COMMENT ON COLUMN @extschema@.goes_stat_commands.total_time IS 'time that all of these took, in milliseconds; that of commands inside it is included';
+COMMENT ON COLUMN @extschema@.goes_stat_commands.mean_time IS 'the mean of it; NULL: there were no calls';
+GRANT SELECT ON @extschema@.goes_stat_commands TO PUBLIC;
+
 CREATE FUNCTION goes.stat_workers()
 RETURNS TABLE (pid integer, type text, database name, role name, state text, reactor text, event_position bigint, since timestamptz)
 LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -774,6 +795,14 @@ COMMENT ON COLUMN @extschema@.goes_stat_progress_rebuild.changed IS 'rows that w
 COMMENT ON COLUMN @extschema@.goes_stat_progress_rebuild.part_left IS 'part of the aggregates, of 1, that is not done for good: where the next call would go on if this one were interrupted';
 COMMENT ON COLUMN @extschema@.goes_stat_progress_rebuild.started_at IS 'when the rebuild was started, be it by an earlier call';
 GRANT SELECT ON @extschema@.goes_stat_progress_rebuild TO PUBLIC;
+
+-- It reads the registry as its caller.
+CREATE FUNCTION @extschema@.goes_dataflow(format text DEFAULT 'mermaid')
+RETURNS text
+LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'goes_dataflow';
+COMMENT ON FUNCTION @extschema@.goes_dataflow(text) IS
+    'the registered model as a graph, for Mermaid or Graphviz (format dot): commands to events to calculators to aggregates, events to reactors; dashed: the build function decides';
 
 -- ---------------------------------------------------------------------------
 -- Triggers

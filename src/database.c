@@ -30,6 +30,7 @@
 #include "commands/defrem.h"
 #include "commands/extension.h"
 #include "compat.h"
+#include "counters.h"
 #include "database.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -153,7 +154,10 @@ transaction_ended(ResourceReleasePhase phase, bool is_commit, bool is_top_level,
 		return;
 	touched = NIL;
 	if (is_commit && OidIsValid(dropped))
+	{
 		goes_transient_sweep(dropped, InvalidOid);
+		goes_counters_forget_database(dropped);
+	}
 	dropped = InvalidOid;
 	LWLockAcquire(goes_shared->lock, LW_EXCLUSIVE);
 	goes_my_slot()->held = InvalidOid;

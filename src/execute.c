@@ -16,6 +16,7 @@
 #include "calculator.h"
 #include "claim.h"
 #include "compat.h"
+#include "counters.h"
 #include "errors.h"
 #include "event.h"
 #include "execute.h"
@@ -190,10 +191,10 @@ look_up_command(GoesExecution *execution)
 	if (dot == NULL)
 		report_unknown(execution, "The name of an aggregate type is missing.");
 	open_type(execution, pnstrdup(name, dot - name));
+	execution->command_type = goes_find_command_type(execution->type, dot + 1);
 	/* Before anything is done or told, such as a command's first outcome */
 	check_privileges(execution->aggregate, ACL_SELECT | ACL_INSERT | ACL_UPDATE);
 	check_privileges(execution->events, ACL_INSERT);
-	execution->command_type = goes_find_command_type(execution->type, dot + 1);
 	if (execution->command_type == NULL)
 		report_unknown(execution, psprintf("Aggregate type \"%s\" has no command of that name.",
 										   execution->type->name));
@@ -692,15 +693,18 @@ run(GoesExecution *execution)
 		execution->common_time = current->common_time;
 	error_context_stack = &context;
 	check_nesting(execution);
+	goes_count_begin(execution);
 	current = execution;
 	PG_TRY();
 	{
 		execute_command(execution);
+		execution->stage = GOES_STAGE_DONE;
 	}
 	PG_FINALLY();
 	{
 		current = execution->outer;
 		goes_guard_restore(expected);
+		goes_count_end(execution);
 	}
 	PG_END_TRY();
 	close_tables(execution);

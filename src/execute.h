@@ -13,6 +13,7 @@
 #include "aggregate.h"
 #include "command.h"
 #include "goes.h"
+#include "portability/instr_time.h"
 #include "registry.h"
 
 typedef enum GoesStage
@@ -21,7 +22,8 @@ typedef enum GoesStage
 	GOES_STAGE_DECIDE,			/* validate and build */
 	GOES_STAGE_CALCULATE,
 	GOES_STAGE_STORE,
-	GOES_STAGE_REACT			/* the event is being inserted: sync reactors */
+	GOES_STAGE_REACT,			/* the event is being inserted: sync reactors */
+	GOES_STAGE_DONE
 } GoesStage;
 
 /* One command that is being executed; those inside it point to it */
@@ -43,6 +45,7 @@ typedef struct GoesExecution
 	bool		claimed;		/* goes_execute_many has claimed the command id */
 	bool		moved;			/* a nested command wrote the aggregate */
 	TimestampTz common_time;	/* of all events of goes_execute_many, or 0 */
+	instr_time	started;
 } GoesExecution;
 
 typedef void (*GoesReaction) (void *arg);

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "counters.h"
 #include "database.h"
 #include "dispatcher.h"
 #include "execute.h"
@@ -152,6 +153,7 @@ _PG_init(void)
 	define_settings();
 	goes_shared_init();
 	goes_transient_init();
+	goes_counters_init();
 	goes_registry_init();
 	goes_function_init();
 	goes_guard_init();

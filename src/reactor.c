@@ -1387,14 +1387,26 @@ goes_reactor_find(const char *name)
 	return reactor;
 }
 
-/* Does the reactor get events of the type? */
+/*
+ * goes_reactor_gets_events
+ *		Does the reactor get the events of an aggregate table that it has patterns
+ *		for?  The caller is connected to SPI.
+ */
+bool
+goes_reactor_gets_events(const GoesReactor *reactor, Oid relation, Oid events)
+{
+	if (reactor->mode == GOES_SYNC)
+		return has_triggers(events, trigger_name(reactor->name));
+	return goes_reactor_reaches(reactor, relation);
+}
+
+/* The same, but of a reactor without an owner it is as its patterns say. */
 static bool
 gets_events(const GoesReactor *reactor, Oid owner, const GoesReactorTarget *target)
 {
-	if (reactor->mode == GOES_SYNC)
-		return has_triggers(target->events, trigger_name(reactor->name));
-	return !OidIsValid(owner) ||
-		has_privs_of_role(owner, goes_relation_owner(target->relation));
+	if (reactor->mode != GOES_SYNC && !OidIsValid(owner))
+		return true;
+	return goes_reactor_gets_events(reactor, target->relation, target->events);
 }
 
 /*

@@ -84,6 +84,8 @@ extern GoesReactor *goes_reactor_copy(const GoesReactor *reactor);
 extern GoesReactor *goes_reactor_find(const char *name);
 extern List *goes_reactor_targets(const GoesReactor *reactor);
 extern Oid	goes_reactor_owner(const GoesReactor *reactor);
+extern bool goes_reactor_gets_events(const GoesReactor *reactor, Oid relation,
+									 Oid events);
 extern bool goes_reactor_may_manage(const GoesReactor *reactor);
 extern void goes_reactor_check_may_manage(const GoesReactor *reactor);
 extern const char *goes_connect_problem(Oid role, const char **hint);

@@ -385,7 +385,7 @@ read_command_types(GoesAggregateType *type, Datum name)
 	Oid			event_data = goes_objects()->event_data_type;
 
 	read_registry(&plan,
-				  "SELECT command, build, validate, event, target, allow_deleted"
+				  "SELECT command, build, validate, event, target, allow_deleted, id"
 				  " FROM goes.command_types"
 				  " WHERE aggregate_type OPERATOR(pg_catalog.=) $1"
 				  " ORDER BY command COLLATE pg_catalog.\"C\"",
@@ -409,6 +409,7 @@ read_command_types(GoesAggregateType *type, Datum name)
 		command->event = keep_string(type->context, get_string(i, 4));
 		command->target = parse_target(get_string(i, 5));
 		command->allow_deleted = DatumGetBool(get_datum(i, 6));
+		command->id = *DatumGetUUIDP(get_datum(i, 7));
 	}
 }
 

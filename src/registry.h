@@ -13,6 +13,7 @@
 #include "executor/spi.h"
 #include "function.h"
 #include "goes.h"
+#include "utils/uuid.h"
 
 struct GoesLayout;
 
@@ -45,6 +46,7 @@ typedef struct GoesCommandType
 {
 	const char *name;			/* without the aggregate type */
 	const char *full_name;		/* with it */
+	pg_uuid_t	id;				/* by which its counters know it */
 	GoesFunction *build;		/* or NULL */
 	GoesFunction *validate;		/* or NULL */
 	const char *event;			/* or NULL */

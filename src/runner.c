@@ -14,6 +14,7 @@
 
 #include "access/xact.h"
 #include "compat.h"
+#include "counters.h"
 #include "delivery.h"
 #include "executor/spi.h"
 #include "horizon.h"
@@ -349,6 +350,7 @@ work(MemoryContext round_context)
 	if (!skipped)
 		pg_atomic_write_u64(&goes_my_worker->seen, horizon);
 	pgstat_report_stat(true);
+	goes_counters_flush();
 }
 
 /*

@@ -13,6 +13,7 @@
 #include "access/xact.h"
 #include "commands/extension.h"
 #include "compat.h"
+#include "counters.h"
 #include "horizon.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker_internals.h"
@@ -58,6 +59,7 @@ request_memory(void)
 	RequestAddinShmemSpace(shared_size());
 	RequestNamedLWLockTranche(TRANCHE, 1);
 	goes_transient_request();
+	goes_counters_request();
 }
 
 static void
@@ -100,6 +102,7 @@ start_memory(void)
 	if (!found)
 		initialize(goes_shared);
 	goes_transient_start();
+	goes_counters_start();
 	LWLockRelease(AddinShmemInitLock);
 }
 

@@ -109,7 +109,7 @@ our $fingerprint = <<'SQL';
 SET search_path = pg_catalog;
 SELECT 'aggregate type', t FROM goes.aggregate_types t ORDER BY type;
 SELECT 'event type', t FROM goes.event_types t ORDER BY 2;
-SELECT 'command type', t FROM goes.command_types t ORDER BY 2;
+SELECT 'command type', to_jsonb(t) - 'id' FROM goes.command_types t ORDER BY 2;
 -- the id is new when it is registered again
 SELECT 'reactor', reactor, to_jsonb(t) - 'id' FROM goes.reactors t ORDER BY 2;
 SELECT 'command', t FROM goes.commands t ORDER BY 2;
