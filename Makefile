@@ -4,6 +4,7 @@
 #   make installcheck             test on a server that is running
 #   make check                    build, install and test on throw-away servers
 #   make demo, make stop-demo     try the user example on a throw-away server
+#   make bench                    measure on a throw-away server
 #
 # PG_CONFIG=/path/to/pg_config chooses another PostgreSQL.
 
@@ -12,7 +13,7 @@ source := $(or $(VPATH),$(patsubst %/,%,$(dir $(firstword $(MAKEFILE_LIST)))))
 # These bring what they need, so they must work before there is a pg_config to
 # ask. They also would clash with PGXS, whose "check" only says that it is not
 # supported: so nothing else can be made in the same call.
-SCRIPT_GOALS = check demo stop-demo
+SCRIPT_GOALS = check demo stop-demo bench
 
 ifneq (,$(filter $(SCRIPT_GOALS),$(MAKECMDGOALS)))
 
@@ -32,6 +33,8 @@ demo:
 	@$(source)/scripts/demo.sh
 stop-demo:
 	@$(source)/scripts/demo.sh stop
+bench:
+	@$(source)/bench/run.sh
 
 else
 

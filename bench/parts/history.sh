@@ -1,0 +1,61 @@
+# shellcheck shell=bash
+#
+# The past: rebuild, import, time travel.
+
+accounts=$((10000 / (scale > 1 ? 10 : 1)))
+events=$((1000000 / scale))
+
+rebuild() {
+	case $1 in
+		goes) per_second "$events" sql -c "CALL goes_rebuild('past')" ;;
+		goes-2) per_second "$events" sql -c "CALL goes_rebuild('past', parallelism => 2)" ;;
+		loop) per_second "$((events / 10))" sql -c "DO \$\$ DECLARE e past.accounts_events; BEGIN
+			FOR e IN SELECT * FROM past.accounts_events WHERE action = 'deposited' ORDER BY position LIMIT $((events / 10)) LOOP
+				UPDATE past.copies SET version = e.aggregate_version, updated_at = e.recorded_at,
+					balance = balance + (e.data ->> 'amount')::bigint, amount = (e.data ->> 'amount')::bigint WHERE id = e.aggregate_id;
+			END LOOP; END \$\$" ;;
+		statement) per_second "$events" sql -c "UPDATE past.copies c SET version = f.version, updated_at = f.at, balance = f.balance, amount = f.amount
+			FROM (SELECT aggregate_id, max(aggregate_version) AS version, max(recorded_at) AS at, sum((data ->> 'amount')::bigint) AS balance,
+				(array_agg((data ->> 'amount')::bigint ORDER BY position DESC))[1] AS amount FROM past.accounts_events GROUP BY aggregate_id) f
+			WHERE f.aggregate_id = c.id AND (c.version, c.updated_at, c.balance, c.amount) IS DISTINCT FROM (f.version, f.at, f.balance, f.amount)" ;;
+	esac
+}
+
+# While commands keep coming, and queries that must not wait
+rebuild_beside_load() {
+	local load
+	printf '%s\n' '\set i random(1, :n)' 'SELECT goes_execute(doc) FROM past.documents WHERE i = :i;' 'SELECT balance FROM past.accounts WHERE id = past.account(:i);' |
+		as_user tee "$work/load.sql" >/dev/null
+	as_user env PGOPTIONS='-c synchronous_commit=off -c lock_timeout=1s' "$bin/pgbench" -n -M prepared -h "$server" -U postgres -c 4 -R 500 \
+		-T 3600 -D n="$accounts" -f "$work/load.sql" "$database" >/dev/null 2>"$work/load.log" &
+	load=$!
+	sleep 1
+	per_second "$events" sql -c "CALL goes_rebuild('past')"
+	as_root pkill -INT -f "$work/load.sql" || true
+	wait "$load" 2>/dev/null || true
+	! grep -q ERROR "$work/load.log" || { cat "$work/load.log" >&2; return 1; }
+	[ "$(sql -c "SELECT count(*) FROM goes_verify('past')")" -eq 0 ]
+}
+
+import() {
+	sql_file accounts.sql -v v=imported -v n=1
+	sql_file functions_sql.sql -v v=imported
+	sql_file register.sql -v v=imported -v n=1 -v calculator=deposited
+	per_second "$events" sql -c "SELECT sum(goes_import('imported', chunk)) FROM past.chunks"
+	sql -o /dev/null -c "SET client_min_messages = warning; SELECT goes_unregister_aggregate('imported'); DROP SCHEMA imported CASCADE"
+}
+
+# Milliseconds
+travel() {
+	tps 1 '' "SELECT * FROM goes_aggregate_at(NULL::past.accounts, past.account(1), version => 1000)" -T "$seconds" | awk '{ printf "%.3f\n", 1000 / $1 }'
+}
+
+sql_file accounts.sql -v v=past -v n="$accounts"
+sql_file functions_sql.sql -v v=past
+sql_file register.sql -v v=past -v n="$accounts" -v calculator=deposited
+sql_file history.sql -v n="$accounts" -v events="$events"
+
+interleave "rebuild, $events events of $accounts, nothing differs" events/s rebuild goes goes-2 statement loop
+interleave "rebuild beside 500 commands/s" events/s rebuild_beside_load goes
+interleave "import, $events events" events/s import goes
+interleave "time travel, 1,000 events" ms travel goes
