@@ -41,7 +41,7 @@ count() {
 	as_user valgrind --tool=callgrind --callgrind-out-file="$work/profile.$1" \
 		"$bin/postgres" --single -D "$server/data" -c synchronous_commit=off "${settings[@]}" bench <"$work/commands.sql" >"$work/out.$1" 2>&1
 	! grep -q ERROR "$work/out.$1" || { grep ERROR "$work/out.$1" | head -n 3 >&2; exit 1; }
-	callgrind_annotate --inclusive=yes --threshold=100 "$work/profile.$1" 2>/dev/null | as_user tee "$work/functions.$1" >/dev/null
+	callgrind_annotate --inclusive=yes --auto=no --threshold=100 "$work/profile.$1" 2>/dev/null | as_user tee "$work/functions.$1" >/dev/null
 }
 
 say "Counting"
@@ -51,12 +51,12 @@ perl - "$work" <<'PERL'
 my ($folder) = @ARGV;
 # Function and what it is; indented: part of the one before
 my @stages = (
-	[ 'exec_simple_query', 'the statement, with its transaction' ],
+	[ 'TOTALS', 'the statement, with its transaction' ],
 	[ 'goes_execute', '  goes_execute' ],
 	[ 'goes_command_parse', '    read the command' ],
 	[ 'look_up_command', '    look it up, open the tables, check privileges' ],
 	[ 'goes_aggregate_load', '    load and lock the aggregate' ],
-	[ 'decide', '    validate and build' ],
+	[ 'goes_function_call', '    validate and build' ],
 	[ 'goes_calculate', '    calculate' ],
 	[ 'goes_aggregate_store', '    store the aggregate' ],
 	[ 'goes_event_append', '    store the event, run the sync reactors' ],
@@ -68,9 +68,12 @@ for my $n (100, 500)
 	open(my $in, '<', "$folder/functions.$n") or die;
 	while (<$in>)
 	{
+		$counts{TOTALS}{$n} = $1 =~ s/,//gr if /^\s*([\d,]+) .*PROGRAM TOTALS/;
 		next unless /^\s*([\d,]+) \(.*?\)\s+\S*?:([A-Za-z_]\w*)(?:\.[\w.]+)?(?:\s|$)/;
 		my ($count, $function) = ($1, $2);
-		$counts{$function}{$n} += $count =~ s/,//gr;
+		$count =~ s/,//g;
+		# A function has a line for each file that its inlined parts come from
+		$counts{$function}{$n} = $count if $count > ($counts{$function}{$n} // 0);
 	}
 }
 printf "%-52s %10.0f\n", $_->[1], ($counts{ $_->[0] }{500} // 0) / 400 - ($counts{ $_->[0] }{100} // 0) / 400 for grep { $counts{ $_->[0] }{500} } @stages;
