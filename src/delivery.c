@@ -429,7 +429,8 @@ settle_pending(Batch *batch, const GoesPending *event)
 	GoesRange	range = passed_range(batch);
 
 	goes_pending_done(&batch->task->reactor, event);
-	goes_pending_advance(&batch->task->reactor, batch->task->sources, event, &range);
+	goes_pending_advance(&batch->task->reactor, batch->task->sources, 1, event,
+						 &range);
 }
 
 /* Was the event delivered inside its transaction?  Then that is forgotten. */
@@ -541,11 +542,11 @@ look_around(const GoesTask *task)
 	Situation	situation = {false};
 	bool		isnull;
 
-	if (goes_execute_kept(&plan, "SELECT r.active AND NOT r.paused AND r.mode OPERATOR(pg_catalog.=) 'async',"
-						  " EXISTS (SELECT FROM goes.pending p WHERE p.reactor OPERATOR(pg_catalog.=) $1 AND p.blocks),"
-						  " EXISTS (SELECT FROM goes.inline_deliveries i WHERE i.reactor OPERATOR(pg_catalog.=) $1)"
-						  " FROM goes.reactors r WHERE r.id OPERATOR(pg_catalog.=) $1",
-						  1, &argtype, &arg, NULL) > 0)
+	if (goes_execute_by_index(&plan, "SELECT r.active AND NOT r.paused AND r.mode OPERATOR(pg_catalog.=) 'async',"
+							  " EXISTS (SELECT FROM goes.pending p WHERE p.reactor OPERATOR(pg_catalog.=) $1 AND p.blocks),"
+							  " EXISTS (SELECT FROM goes.inline_deliveries i WHERE i.reactor OPERATOR(pg_catalog.=) $1)"
+							  " FROM goes.reactors r WHERE r.id OPERATOR(pg_catalog.=) $1",
+							  1, &argtype, &arg, NULL) > 0)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[0];
 		TupleDesc	desc = SPI_tuptable->tupdesc;

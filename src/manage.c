@@ -331,7 +331,7 @@ advance(const GoesReactor *reactor, const GoesPending *event)
 
 	PG_TRY();
 	{
-		goes_pending_advance(reactor, sources, event, &range);
+		goes_pending_advance(reactor, sources, 1, event, &range);
 	}
 	PG_FINALLY();
 	{

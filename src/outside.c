@@ -51,6 +51,9 @@
 /* Events read at a time while those of blocked aggregates are passed over */
 #define CHUNK 1000
 
+/* The same where the first one may do, and more of them each time */
+#define FIRST_CHUNK 10
+
 #define GREATEST_FETCH 100000
 
 /* For how long, in ms, a fetch tries to lock what another one has locked */
@@ -69,6 +72,8 @@ typedef struct Fetch
 	bool		has_passed;		/* events that are for nobody */
 	bool		locked;			/* the progress, until the transaction ends */
 	TimestampTz lease_end;
+	GoesPending *leased;		/* handed out, but not stored */
+	int			nleased;
 	int			nevents;
 	Tuplestorestate *result;
 	TupleDesc	desc;
@@ -171,15 +176,16 @@ has_new(Fetch *fetch, const GoesProgress *progress, int64 horizon)
 		.up_to = horizon,
 		.imported_to = progress->imported_to
 	};
-	int			nfound = CHUNK;
+	int			limit = FIRST_CHUNK;
+	int			nfound = limit;
 
-	while (range.after < range.up_to && nfound == CHUNK)
+	for (; range.after < range.up_to && nfound == limit; limit = CHUNK)
 	{
 		GoesFound  *found;
 		List	   *blocked;
 
 		CHECK_FOR_INTERRUPTS();
-		nfound = goes_sources_read(fetch->sources, &range, CHUNK, &found);
+		nfound = goes_sources_read(fetch->sources, &range, limit, &found);
 		blocked = goes_pending_blocked(fetch->reactor, found, nfound);
 		for (int i = 0; i < nfound; i++)
 		{
@@ -329,7 +335,23 @@ note_failure(Fetch *fetch, const GoesFailure *failure)
 	fetch->advance.error = failure->message;
 }
 
-/* Hand a pending event out under a lease, or note that this has failed. */
+/* There is room for so many leases. */
+static void
+begin_leases(Fetch *fetch, int count)
+{
+	fetch->leased = palloc(Max(1, count) * sizeof(GoesPending));
+	fetch->nleased = 0;
+}
+
+static void
+store_leases(Fetch *fetch)
+{
+	goes_pending_put(fetch->reactor, fetch->nleased, fetch->leased,
+					 fetch->lease_end, true);
+	pfree(fetch->leased);
+}
+
+/* Hand an event out under a lease, or note that this has failed. */
 static GoesFate
 lease(Fetch *fetch, const GoesPending *event, const GoesFound *found)
 {
@@ -338,7 +360,7 @@ lease(Fetch *fetch, const GoesPending *event, const GoesFound *found)
 
 	if (try_event_datum(found, &fetch->reactor->id, &datum, &failure))
 	{
-		goes_pending_put(fetch->reactor, event, fetch->lease_end, true, NULL);
+		fetch->leased[fetch->nleased++] = *event;
 		give_event(fetch, datum);
 		return GOES_FATE_RETRY;
 	}
@@ -346,18 +368,27 @@ lease(Fetch *fetch, const GoesPending *event, const GoesFound *found)
 	return goes_pending_fail(fetch->reactor, event, &failure);
 }
 
-/* A pending event is settled or given up: its aggregate's next one is due. */
-static void
-settle_pending(const GoesReactor *reactor, GoesSources *sources,
-			   const GoesPending *event, const GoesProgress *progress)
+/* Events that wait behind others: up to the checkpoint. */
+static GoesRange
+passed_range(const GoesProgress *progress)
 {
 	GoesRange	range = {
 		.up_to = progress->checkpoint,
 		.imported_to = progress->imported_to
 	};
 
+	return range;
+}
+
+/* A pending event is settled or given up: its aggregate's next one is due. */
+static void
+settle_pending(const GoesReactor *reactor, GoesSources *sources,
+			   const GoesPending *event, const GoesProgress *progress)
+{
+	GoesRange	range = passed_range(progress);
+
 	goes_pending_done(reactor, event);
-	goes_pending_advance(reactor, sources, event, &range);
+	goes_pending_advance(reactor, sources, 1, event, &range);
 }
 
 /* A lease that has run out is a failed attempt; true: the event is given up. */
@@ -382,6 +413,37 @@ lease_has_run_out(Fetch *fetch, GoesPending *event)
 	return false;
 }
 
+/* Read pending events of all types; NULL stands for one that is not seen. */
+static GoesFound **
+read_due(GoesSources *sources, const GoesPending *due, int count)
+{
+	GoesFound **events = palloc0(Max(1, count) * sizeof(GoesFound *));
+	int64	   *positions = palloc(Max(1, count) * sizeof(int64));
+
+	for (int i = 0; i < sources->nsources; i++)
+	{
+		const char *type = sources->sources[i].type;
+		int			npositions = 0;
+		int			nfound = 0;
+		int			next = 0;
+		GoesFound  *found;
+
+		for (int j = 0; j < count; j++)
+		{
+			if (strcmp(due[j].aggregate_type, type) == 0)
+				positions[npositions++] = due[j].position;
+		}
+		if (npositions > 0)
+			nfound = goes_sources_read_at(sources, type, npositions, positions, &found);
+		for (int j = 0; j < count && next < nfound; j++)
+		{
+			if (found[next].position == due[j].position)
+				events[j] = &found[next++];
+		}
+	}
+	return events;
+}
+
 /* Events whose next attempt is due, and those whose lease has run out. */
 static void
 fetch_due(Fetch *fetch)
@@ -389,28 +451,26 @@ fetch_due(Fetch *fetch)
 	GoesPending *due;
 	int			count = goes_pending_due(fetch->reactor, 0, 1,
 										 fetch->max_events, &due);
+	GoesFound **events = read_due(fetch->sources, due, count);
 
+	begin_leases(fetch, count);
 	for (int i = 0; i < count && fetch->nevents < fetch->max_events; i++)
 	{
-		GoesFound  *found;
+		GoesFound  *found = events[i];
 
 		if (lease_has_run_out(fetch, &due[i]))
 			continue;
-		found = goes_sources_read_one(fetch->sources, due[i].aggregate_type,
-									  due[i].position);
 		fetch->advance.retried += due[i].attempts > 0;
 		if (found == NULL)
 		{
-			GoesRange	range = {
-				.up_to = fetch->progress.checkpoint,
-				.imported_to = fetch->progress.imported_to
-			};
+			GoesRange	range = passed_range(&fetch->progress);
 
 			goes_pending_bury_unseen(fetch->reactor, fetch->sources, &due[i], &range);
 		}
 		if (found == NULL || lease(fetch, &due[i], found) == GOES_FATE_DEAD)
 			settle_pending(fetch->reactor, fetch->sources, &due[i], &fetch->progress);
 	}
+	store_leases(fetch);
 }
 
 /* Hand out new events of what was found; returns the checkpoint after it. */
@@ -420,6 +480,7 @@ fetch_found(Fetch *fetch, const GoesFound *found, int nfound)
 	List	   *blocked = goes_pending_blocked(fetch->reactor, found, nfound);
 	int64		checkpoint = fetch->advance.checkpoint;
 
+	begin_leases(fetch, nfound);
 	for (int i = 0; i < nfound && fetch->nevents < fetch->max_events; i++)
 	{
 		checkpoint = found[i].position;
@@ -432,6 +493,7 @@ fetch_found(Fetch *fetch, const GoesFound *found, int nfound)
 				blocked = lappend(blocked, event);
 		}
 	}
+	store_leases(fetch);
 	return checkpoint;
 }
 
@@ -661,6 +723,38 @@ fail_leased(const GoesReactor *reactor, GoesSources *sources,
 		settle_pending(reactor, sources, event, progress);
 }
 
+/* All of them have failed; returns how many. */
+static int
+fail_all(const GoesReactor *reactor, GoesSources *sources, ArrayType *positions,
+		 const char *error, const GoesProgress *progress, GoesAdvance *advance)
+{
+	GoesPending *leased;
+	int			count = goes_pending_leased(reactor, positions, &leased);
+
+	for (int i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		fail_leased(reactor, sources, &leased[i], error, progress, advance);
+	}
+	return count;
+}
+
+/* All of them are done; returns how many. */
+static int
+settle_all(const GoesReactor *reactor, GoesSources *sources, ArrayType *positions,
+		   const GoesProgress *progress, GoesAdvance *advance)
+{
+	GoesPending *leased;
+	int			count = goes_pending_take_leased(reactor, positions, &leased);
+	GoesRange	range = passed_range(progress);
+
+	goes_pending_advance(reactor, sources, count, leased, &range);
+	for (int i = 0; i < count; i++)
+		goes_transient_settle_at_commit(leased[i].position, &reactor->id);
+	advance->processed += count;
+	return count;
+}
+
 /* Settle the events at these positions; returns how many were fetched. */
 static int
 settle(const char *name, ArrayType *positions, const char *error)
@@ -669,26 +763,15 @@ settle(const char *name, ArrayType *positions, const char *error)
 	GoesSources *sources;
 	GoesProgress progress;
 	GoesAdvance advance = {0};
-	GoesPending *leased;
 	int			count;
 
 	if (!goes_progress_wait_lock(&reactor->id, 0, &progress))
 		return 0;
 	sources = find_sources(name, &reactor);
 	advance.checkpoint = progress.checkpoint;
-	count = goes_pending_leased(reactor, positions, &leased);
-	for (int i = 0; i < count; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (error != NULL)
-		{
-			fail_leased(reactor, sources, &leased[i], error, &progress, &advance);
-			continue;
-		}
-		advance.processed++;
-		settle_pending(reactor, sources, &leased[i], &progress);
-		goes_transient_settle_at_commit(leased[i].position, &reactor->id);
-	}
+	count = error == NULL ?
+		settle_all(reactor, sources, positions, &progress, &advance) :
+		fail_all(reactor, sources, positions, error, &progress, &advance);
 	if (count > 0)
 		goes_progress_advance(&reactor->id, 0, &advance);
 	return count;

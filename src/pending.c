@@ -25,6 +25,7 @@
 #include "transient.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "uuid.h"
 
@@ -36,6 +37,19 @@
 /* What take_pending takes */
 #define PENDING_COLUMNS \
 	"position, aggregate_type, aggregate_id, aggregate_version, blocks, attempts, leased"
+
+static Datum
+make_array(Oid array_type, Datum *elements, int count)
+{
+	Oid			type = get_element_type(array_type);
+	int16		length;
+	bool		by_value;
+	char		align;
+
+	get_typlenbyvalalign(type, &length, &by_value, &align);
+	return PointerGetDatum(construct_array(elements, count, type, length, by_value,
+										   align));
+}
 
 /* goes_pending_of: an event that was found and has not failed yet. */
 GoesPending
@@ -52,6 +66,18 @@ goes_pending_of(const GoesFound *found, bool blocks)
 	return event;
 }
 
+/* Where its aggregate is, for goes_sources_read_next. */
+static GoesPlace
+place_of(const GoesPending *event)
+{
+	GoesPlace	place = {
+		.aggregate_id = event->aggregate_id,
+		.aggregate_version = event->aggregate_version
+	};
+
+	return place;
+}
+
 static void
 take_pending(uint64 row, GoesPending *event)
 {
@@ -66,6 +92,16 @@ take_pending(uint64 row, GoesPending *event)
 	event->blocks = DatumGetBool(SPI_getbinval(tuple, desc, 5, &isnull));
 	event->attempts = DatumGetInt32(SPI_getbinval(tuple, desc, 6, &isnull));
 	event->leased = DatumGetBool(SPI_getbinval(tuple, desc, 7, &isnull));
+}
+
+/* All rows of the last result; returns how many. */
+static int
+take_all(GoesPending **events)
+{
+	*events = palloc(Max(1, SPI_processed) * sizeof(GoesPending));
+	for (uint64 row = 0; row < SPI_processed; row++)
+		take_pending(row, &(*events)[row]);
+	return SPI_processed;
 }
 
 /*
@@ -86,17 +122,13 @@ goes_pending_due(const GoesReactor *reactor, int part, int parts, int limit,
 		Int32GetDatum(part),
 		Int64GetDatum(limit)
 	};
-	uint64		count;
 
-	count = goes_execute_kept(&plan, "SELECT " PENDING_COLUMNS
-						 " FROM goes.pending WHERE reactor OPERATOR(pg_catalog.=) $1"
-						 " AND due_at OPERATOR(pg_catalog.<=) $2 AND " OF_PART("$3", "$4")
-						 " ORDER BY position LIMIT $5",
-						 goes_lengthof(argtypes), argtypes, args, NULL);
-	*due = palloc(Max(1, count) * sizeof(GoesPending));
-	for (uint64 row = 0; row < count; row++)
-		take_pending(row, &(*due)[row]);
-	return count;
+	goes_execute_by_index(&plan, "SELECT " PENDING_COLUMNS
+						  " FROM goes.pending WHERE reactor OPERATOR(pg_catalog.=) $1"
+						  " AND due_at OPERATOR(pg_catalog.<=) $2 AND " OF_PART("$3", "$4")
+						  " ORDER BY position LIMIT $5",
+						  goes_lengthof(argtypes), argtypes, args, NULL);
+	return take_all(due);
 }
 
 /*
@@ -114,17 +146,33 @@ goes_pending_leased(const GoesReactor *reactor, ArrayType *positions,
 		UUIDPGetDatum(&reactor->id),
 		PointerGetDatum(positions)
 	};
-	uint64		count;
 
-	count = goes_execute_kept(&plan, "SELECT " PENDING_COLUMNS
-						 " FROM goes.pending WHERE reactor OPERATOR(pg_catalog.=) $1"
-						 " AND position OPERATOR(pg_catalog.=) ANY ($2) AND leased"
-						 " ORDER BY position",
-						 goes_lengthof(argtypes), argtypes, args, NULL);
-	*leased = palloc(Max(1, count) * sizeof(GoesPending));
-	for (uint64 row = 0; row < count; row++)
-		take_pending(row, &(*leased)[row]);
-	return count;
+	goes_execute_by_index(&plan, "SELECT " PENDING_COLUMNS
+						  " FROM goes.pending WHERE reactor OPERATOR(pg_catalog.=) $1"
+						  " AND position OPERATOR(pg_catalog.=) ANY ($2) AND leased"
+						  " ORDER BY position",
+						  goes_lengthof(argtypes), argtypes, args, NULL);
+	return take_all(leased);
+}
+
+/* goes_pending_take_leased: the same, and they are settled. */
+int
+goes_pending_take_leased(const GoesReactor *reactor, ArrayType *positions,
+						 GoesPending **leased)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid argtypes[] = {UUIDOID, INT8ARRAYOID};
+	Datum		args[] = {
+		UUIDPGetDatum(&reactor->id),
+		PointerGetDatum(positions)
+	};
+
+	goes_execute_by_index(&plan, "DELETE FROM goes.pending"
+						  " WHERE reactor OPERATOR(pg_catalog.=) $1"
+						  " AND position OPERATOR(pg_catalog.=) ANY ($2) AND leased"
+						  " RETURNING " PENDING_COLUMNS,
+						  goes_lengthof(argtypes), argtypes, args, NULL);
+	return take_all(leased);
 }
 
 /* goes_pending_next_due: when the next one is; DT_NOEND: no one will be. */
@@ -141,10 +189,10 @@ goes_pending_next_due(const GoesReactor *reactor, int part, int parts)
 	Datum		next;
 	bool		isnull;
 
-	if (goes_execute_kept(&plan, "SELECT due_at FROM goes.pending"
-					 " WHERE reactor OPERATOR(pg_catalog.=) $1 AND " OF_PART("$2", "$3")
-					 " ORDER BY due_at LIMIT 1",
-					 goes_lengthof(argtypes), argtypes, args, NULL) == 0)
+	if (goes_execute_by_index(&plan, "SELECT due_at FROM goes.pending"
+							  " WHERE reactor OPERATOR(pg_catalog.=) $1 AND " OF_PART("$2", "$3")
+							  " ORDER BY due_at LIMIT 1",
+							  goes_lengthof(argtypes), argtypes, args, NULL) == 0)
 		return DT_NOEND;
 	next = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	return DatumGetTimestampTz(next);
@@ -168,12 +216,11 @@ goes_pending_blocked(const GoesReactor *reactor, const GoesFound *found, int nfo
 	for (int i = 0; i < nfound; i++)
 		ids[i] = UUIDPGetDatum(&found[i].aggregate_id);
 	args[0] = UUIDPGetDatum(&reactor->id);
-	args[1] = PointerGetDatum(construct_array(ids, nfound, UUIDOID, UUID_LEN,
-											  false, TYPALIGN_CHAR));
-	count = goes_execute_kept(&plan, "SELECT " PENDING_COLUMNS
-						 " FROM goes.pending WHERE reactor OPERATOR(pg_catalog.=) $1 AND blocks"
-						 " AND aggregate_id OPERATOR(pg_catalog.=) ANY ($2)",
-						 goes_lengthof(argtypes), argtypes, args, NULL);
+	args[1] = make_array(UUIDARRAYOID, ids, nfound);
+	count = goes_execute_by_index(&plan, "SELECT " PENDING_COLUMNS
+								  " FROM goes.pending WHERE reactor OPERATOR(pg_catalog.=) $1 AND blocks"
+								  " AND aggregate_id OPERATOR(pg_catalog.=) ANY ($2)",
+								  goes_lengthof(argtypes), argtypes, args, NULL);
 	for (uint64 row = 0; row < count; row++)
 	{
 		GoesPending *event = palloc(sizeof(GoesPending));
@@ -201,19 +248,65 @@ goes_pending_is_blocked(const List *blocked, const GoesFound *found)
 	return false;
 }
 
+/* What becomes of a row that is there already */
+#define ON_CONFLICT \
+	" ON CONFLICT (reactor, position) DO UPDATE SET attempts = excluded.attempts," \
+	" due_at = excluded.due_at, leased = excluded.leased," \
+	" sqlstate = COALESCE(excluded.sqlstate, p.sqlstate)," \
+	" error = COALESCE(excluded.error, p.error)," \
+	" failed_at = COALESCE(excluded.failed_at, p.failed_at)"
+
 /*
  * goes_pending_put
- *		Note that the event is due then; leased: a program has it until then.
- *		failure NULL: it has not failed (again).
+ *		Note that the events, which have not failed (again), are due then; leased:
+ *		a program has them until then.
  */
 void
-goes_pending_put(const GoesReactor *reactor, const GoesPending *event,
-				 TimestampTz due_at, bool leased, const GoesFailure *failure)
+goes_pending_put(const GoesReactor *reactor, int nevents, const GoesPending *events,
+				 TimestampTz due_at, bool leased)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid argtypes[] = {
+		UUIDOID, TIMESTAMPTZOID, BOOLOID,
+		INT8ARRAYOID, TEXTARRAYOID, UUIDARRAYOID, INT8ARRAYOID, BOOLARRAYOID, INT4ARRAYOID
+	};
+	Datum	   *columns[6];
+	Datum		args[goes_lengthof(argtypes)];
+
+	if (nevents == 0)
+		return;
+	for (int i = 0; i < goes_lengthof(columns); i++)
+		columns[i] = palloc(nevents * sizeof(Datum));
+	for (int i = 0; i < nevents; i++)
+	{
+		columns[0][i] = Int64GetDatum(events[i].position);
+		columns[1][i] = CStringGetTextDatum(events[i].aggregate_type);
+		columns[2][i] = UUIDPGetDatum(&events[i].aggregate_id);
+		columns[3][i] = Int64GetDatum(events[i].aggregate_version);
+		columns[4][i] = BoolGetDatum(events[i].blocks);
+		columns[5][i] = Int32GetDatum(events[i].attempts);
+	}
+	args[0] = UUIDPGetDatum(&reactor->id);
+	args[1] = TimestampTzGetDatum(due_at);
+	args[2] = BoolGetDatum(leased);
+	for (int i = 0; i < goes_lengthof(columns); i++)
+		args[3 + i] = make_array(argtypes[3 + i], columns[i], nevents);
+	goes_execute_by_index(&plan, "INSERT INTO goes.pending AS p (reactor, due_at, leased, position,"
+						  " aggregate_type, aggregate_id, aggregate_version, blocks, attempts)"
+						  " SELECT $1, $2, $3, e.* FROM unnest($4, $5, $6, $7, $8, $9) AS e"
+						  ON_CONFLICT,
+						  goes_lengthof(argtypes), argtypes, args, NULL);
+}
+
+/* The event has failed, and is due again then. */
+static void
+put_failed(const GoesReactor *reactor, const GoesPending *event,
+		   TimestampTz due_at, const GoesFailure *failure)
 {
 	static SPIPlanPtr plan = NULL;
 	static const Oid argtypes[] = {
 		UUIDOID, INT8OID, TEXTOID, UUIDOID, INT8OID, BOOLOID, INT4OID,
-		TIMESTAMPTZOID, BOOLOID, TEXTOID, TEXTOID, TIMESTAMPTZOID
+		TIMESTAMPTZOID, TEXTOID, TEXTOID, TIMESTAMPTZOID
 	};
 	Datum		args[] = {
 		UUIDPGetDatum(&reactor->id),
@@ -224,28 +317,15 @@ goes_pending_put(const GoesReactor *reactor, const GoesPending *event,
 		BoolGetDatum(event->blocks),
 		Int32GetDatum(event->attempts),
 		TimestampTzGetDatum(due_at),
-		BoolGetDatum(leased),
-		(Datum) 0, (Datum) 0,
+		CStringGetTextDatum(unpack_sql_state(failure->sqlerrcode)),
+		CStringGetTextDatum(failure->message),
 		TimestampTzGetDatum(GetCurrentTimestamp())
 	};
-	char		nulls[] = "            ";
 
-	if (failure == NULL)
-		nulls[9] = nulls[10] = nulls[11] = 'n';
-	else
-	{
-		args[9] = CStringGetTextDatum(unpack_sql_state(failure->sqlerrcode));
-		args[10] = CStringGetTextDatum(failure->message);
-	}
-	goes_execute_kept(&plan, "INSERT INTO goes.pending AS p (reactor, position, aggregate_type, aggregate_id,"
-				 " aggregate_version, blocks, attempts, due_at, leased, sqlstate, error, failed_at)"
-				 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
-				 " ON CONFLICT (reactor, position) DO UPDATE SET attempts = excluded.attempts,"
-				 " due_at = excluded.due_at, leased = excluded.leased,"
-				 " sqlstate = COALESCE(excluded.sqlstate, p.sqlstate),"
-				 " error = COALESCE(excluded.error, p.error),"
-				 " failed_at = COALESCE(excluded.failed_at, p.failed_at)",
-				 goes_lengthof(argtypes), argtypes, args, nulls);
+	goes_execute_by_index(&plan, "INSERT INTO goes.pending AS p (reactor, position, aggregate_type, aggregate_id,"
+						  " aggregate_version, blocks, attempts, due_at, leased, sqlstate, error, failed_at)"
+						  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, false, $9, $10, $11)" ON_CONFLICT,
+						  goes_lengthof(argtypes), argtypes, args, NULL);
 }
 
 /* goes_pending_done: the event is settled. */
@@ -259,9 +339,9 @@ goes_pending_done(const GoesReactor *reactor, const GoesPending *event)
 		Int64GetDatum(event->position)
 	};
 
-	goes_execute_kept(&plan, "DELETE FROM goes.pending WHERE reactor OPERATOR(pg_catalog.=) $1"
-				 " AND position OPERATOR(pg_catalog.=) $2",
-				 goes_lengthof(argtypes), argtypes, args, NULL);
+	goes_execute_by_index(&plan, "DELETE FROM goes.pending WHERE reactor OPERATOR(pg_catalog.=) $1"
+						  " AND position OPERATOR(pg_catalog.=) $2",
+						  goes_lengthof(argtypes), argtypes, args, NULL);
 }
 
 /* The event is given up. */
@@ -286,15 +366,26 @@ bury(const GoesReactor *reactor, const GoesPending *event,
 	};
 
 	goes_pending_done(reactor, event);
-	goes_execute_kept(&plan, "INSERT INTO goes.dead_letters VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
-				 " ON CONFLICT (reactor, position) DO UPDATE SET attempts = excluded.attempts,"
-				 " sqlstate = excluded.sqlstate, error = excluded.error, failed_at = excluded.failed_at",
-				 goes_lengthof(argtypes), argtypes, args, NULL);
+	goes_execute_by_index(&plan, "INSERT INTO goes.dead_letters VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+						  " ON CONFLICT (reactor, position) DO UPDATE SET attempts = excluded.attempts,"
+						  " sqlstate = excluded.sqlstate, error = excluded.error, failed_at = excluded.failed_at",
+						  goes_lengthof(argtypes), argtypes, args, NULL);
 	goes_transient_settle_at_commit(event->position, &reactor->id);
 	ereport(LOG,
 			(errmsg("reactor \"%s\" has given up the event at position " INT64_FORMAT,
 					reactor->name, event->position),
 			 errhint("See goes_dead_letters; goes_retry tries again.")));
+}
+
+/* The next event of the aggregate, whoever may see it. */
+static bool
+read_next(GoesSources *sources, const GoesPending *event, const GoesRange *range,
+		  GoesFound **found)
+{
+	GoesPlace	place = place_of(event);
+
+	return goes_sources_read_next(sources, event->aggregate_type, 1, &place, range,
+								  true, found) > 0;
 }
 
 /*
@@ -315,11 +406,7 @@ goes_pending_bury_unseen(const GoesReactor *reactor, GoesSources *sources,
 	GoesFound  *found;
 
 	bury(reactor, &next, &failure);
-	while (event->blocks &&
-		   (found = goes_sources_read_next(sources, next.aggregate_type,
-										   &next.aggregate_id,
-										   next.aggregate_version, range,
-										   true)) != NULL)
+	while (event->blocks && read_next(sources, &next, range, &found))
 	{
 		CHECK_FOR_INTERRUPTS();
 		next = goes_pending_of(found, true);
@@ -360,46 +447,61 @@ goes_pending_fail(const GoesReactor *reactor, const GoesPending *event,
 
 	if (is_conflict(failure->sqlerrcode))
 	{
-		goes_pending_put(reactor, &failed, now, false, failure);
+		put_failed(reactor, &failed, now, failure);
 		return GOES_FATE_RETRY;
 	}
 	failed.attempts++;
 	if (failed.attempts < reactor->max_attempts)
 	{
-		goes_pending_put(reactor, &failed,
-						 now + pause_after(reactor, failed.attempts), false, failure);
+		put_failed(reactor, &failed, now + pause_after(reactor, failed.attempts),
+				   failure);
 		return GOES_FATE_RETRY;
 	}
 	if (reactor->stops)
 	{
-		goes_pending_put(reactor, &failed, DT_NOEND, false, failure);
+		put_failed(reactor, &failed, DT_NOEND, failure);
 		return GOES_FATE_STOPPED;
 	}
 	bury(reactor, &failed, failure);
 	return GOES_FATE_DEAD;
 }
 
+static void
+advance_type(const GoesReactor *reactor, GoesSources *sources, const char *type,
+			 int nevents, const GoesPending *events, const GoesRange *range)
+{
+	GoesPlace  *places = palloc(Max(1, nevents) * sizeof(GoesPlace));
+	int			nplaces = 0;
+	GoesFound  *found;
+	GoesPending *next;
+	int			nnext;
+
+	for (int i = 0; i < nevents; i++)
+	{
+		if (events[i].blocks && strcmp(events[i].aggregate_type, type) == 0)
+			places[nplaces++] = place_of(&events[i]);
+	}
+	if (nplaces == 0)
+		return;
+	nnext = goes_sources_read_next(sources, type, nplaces, places, range, false, &found);
+	next = palloc(Max(1, nnext) * sizeof(GoesPending));
+	for (int i = 0; i < nnext; i++)
+		next[i] = goes_pending_of(&found[i], true);
+	goes_pending_put(reactor, nnext, next, GetCurrentTimestamp(), false);
+}
+
 /*
  * goes_pending_advance
- *		An event that blocked its aggregate is settled: the aggregate's next
- *		event in the range, if there is one, is due now.
+ *		Events are settled: of the aggregates that they blocked, the next events
+ *		in the range, where there are such, are due now.
  */
 void
 goes_pending_advance(const GoesReactor *reactor, GoesSources *sources,
-					 const GoesPending *event, const GoesRange *range)
+					 int nevents, const GoesPending *events, const GoesRange *range)
 {
-	GoesFound  *next;
-	GoesPending pending;
-
-	if (!event->blocks)
-		return;
-	next = goes_sources_read_next(sources, event->aggregate_type,
-								  &event->aggregate_id,
-								  event->aggregate_version, range, false);
-	if (next == NULL)
-		return;
-	pending = goes_pending_of(next, true);
-	goes_pending_put(reactor, &pending, GetCurrentTimestamp(), false, NULL);
+	for (int i = 0; i < sources->nsources; i++)
+		advance_type(reactor, sources, sources->sources[i].type, nevents, events,
+					 range);
 }
 
 /* ---------------------------------------------------------------------------

@@ -46,6 +46,9 @@ extern int	goes_pending_due(const GoesReactor *reactor, int part, int parts,
 							 int limit, GoesPending **due);
 extern int	goes_pending_leased(const GoesReactor *reactor,
 								ArrayType *positions, GoesPending **leased);
+extern int	goes_pending_take_leased(const GoesReactor *reactor,
+									 ArrayType *positions,
+									 GoesPending **leased);
 extern TimestampTz goes_pending_next_due(const GoesReactor *reactor, int part,
 										 int parts);
 extern List *goes_pending_blocked(const GoesReactor *reactor,
@@ -60,11 +63,12 @@ extern GoesFate goes_pending_fail(const GoesReactor *reactor,
 								  const GoesFailure *failure);
 extern void goes_pending_done(const GoesReactor *reactor,
 							  const GoesPending *event);
-extern void goes_pending_put(const GoesReactor *reactor,
-							 const GoesPending *event, TimestampTz due_at,
-							 bool leased, const GoesFailure *failure);
+extern void goes_pending_put(const GoesReactor *reactor, int nevents,
+							 const GoesPending *events, TimestampTz due_at,
+							 bool leased);
 extern void goes_pending_advance(const GoesReactor *reactor,
-								 GoesSources *sources, const GoesPending *event,
+								 GoesSources *sources, int nevents,
+								 const GoesPending *events,
 								 const GoesRange *range);
 
 extern int64 goes_pending_retry(const GoesReactor *reactor);

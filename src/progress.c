@@ -119,8 +119,8 @@ read_progress(SPIPlanPtr *plan, const char *sql, const pg_uuid_t *reactor,
 	static const Oid argtypes[] = {UUIDOID, INT4OID};
 	Datum		args[] = {UUIDPGetDatum(reactor), Int32GetDatum(part)};
 
-	if (goes_execute_kept(plan, sql, goes_lengthof(argtypes), argtypes, args,
-						  NULL) == 0)
+	if (goes_execute_by_index(plan, sql, goes_lengthof(argtypes), argtypes, args,
+							  NULL) == 0)
 		return false;
 	take_progress(progress);
 	return true;
@@ -184,15 +184,15 @@ goes_progress_advance(const pg_uuid_t *reactor, int part,
 
 	if (advance->error == NULL)
 		nulls[6] = nulls[7] = 'n';
-	goes_execute_kept(&plan, "UPDATE goes.progress SET checkpoint = $3,"
-				 " processed = processed OPERATOR(pg_catalog.+) $4,"
-				 " failed = failed OPERATOR(pg_catalog.+) $5,"
-				 " retried = retried OPERATOR(pg_catalog.+) $6,"
-				 " last_error = COALESCE($7, last_error),"
-				 " last_error_at = COALESCE($8, last_error_at)"
-				 " WHERE reactor OPERATOR(pg_catalog.=) $1"
-				 " AND part OPERATOR(pg_catalog.=) $2",
-				 goes_lengthof(argtypes), argtypes, args, nulls);
+	goes_execute_by_index(&plan, "UPDATE goes.progress SET checkpoint = $3,"
+						  " processed = processed OPERATOR(pg_catalog.+) $4,"
+						  " failed = failed OPERATOR(pg_catalog.+) $5,"
+						  " retried = retried OPERATOR(pg_catalog.+) $6,"
+						  " last_error = COALESCE($7, last_error),"
+						  " last_error_at = COALESCE($8, last_error_at)"
+						  " WHERE reactor OPERATOR(pg_catalog.=) $1"
+						  " AND part OPERATOR(pg_catalog.=) $2",
+						  goes_lengthof(argtypes), argtypes, args, nulls);
 }
 
 /*

@@ -155,12 +155,13 @@ take_reactor(uint64 row)
 GoesReactor *
 goes_reactor_read(const char *name)
 {
+	static SPIPlanPtr plan = NULL;
 	static const Oid argtype = TEXTOID;
 	Datum		arg = CStringGetTextDatum(name);
 
-	if (goes_registry_execute("SELECT " REACTOR_COLUMNS " FROM goes.reactors"
-							  " WHERE reactor OPERATOR(pg_catalog.=) $1",
-							  1, &argtype, &arg, NULL) == 0)
+	if (goes_registry_execute_kept(&plan, "SELECT " REACTOR_COLUMNS " FROM goes.reactors"
+								   " WHERE reactor OPERATOR(pg_catalog.=) $1",
+								   1, &argtype, &arg, NULL) == 0)
 		return NULL;
 	return take_reactor(0);
 }

@@ -26,6 +26,7 @@
 #include "miscadmin.h"
 #include "registry.h"
 #include "role.h"
+#include "settings.h"
 #include "shared.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -652,6 +653,16 @@ goes_registry_execute_kept(SPIPlanPtr *plan, const char *sql, int nargs,
 	return SPI_processed;
 }
 
+static void
+execute_kept(SPIPlanPtr *plan, const char *sql, int nargs, const Oid *argtypes,
+			 Datum *args, const char *nulls, int options)
+{
+	if (*plan == NULL)
+		*plan = goes_prepare_cursor(sql, nargs, argtypes, options);
+	if (SPI_execute_plan(*plan, args, nulls, false, 0) < 0)
+		elog(ERROR, "could not execute \"%s\"", sql);
+}
+
 /*
  * goes_execute_kept
  *		Run a statement on goes's own tables as the owner of the extension, under
@@ -665,10 +676,24 @@ goes_execute_kept(SPIPlanPtr *plan, const char *sql, int nargs,
 {
 	GoesRole	before = goes_become(goes_objects()->owner);
 
-	if (*plan == NULL)
-		*plan = goes_prepare(sql, nargs, argtypes);
-	if (SPI_execute_plan(*plan, args, nulls, false, 0) < 0)
-		elog(ERROR, "could not execute \"%s\"", sql);
+	execute_kept(plan, sql, nargs, argtypes, args, nulls, 0);
+	goes_unbecome(before);
+	return SPI_processed;
+}
+
+/*
+ * goes_execute_by_index
+ *		The same on tables whose rows come and go, and with one plan for all
+ *		arguments.
+ */
+uint64
+goes_execute_by_index(SPIPlanPtr *plan, const char *sql, int nargs,
+					  const Oid *argtypes, Datum *args, const char *nulls)
+{
+	GoesRole	before = goes_become(goes_objects()->owner);
+
+	goes_prefer_indexes();
+	execute_kept(plan, sql, nargs, argtypes, args, nulls, CURSOR_OPT_GENERIC_PLAN);
 	goes_unbecome(before);
 	return SPI_processed;
 }

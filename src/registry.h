@@ -115,6 +115,9 @@ extern uint64 goes_registry_execute_kept(SPIPlanPtr *plan, const char *sql,
 extern uint64 goes_execute_kept(SPIPlanPtr *plan, const char *sql, int nargs,
 								const Oid *argtypes, Datum *args,
 								const char *nulls);
+extern uint64 goes_execute_by_index(SPIPlanPtr *plan, const char *sql, int nargs,
+									const Oid *argtypes, Datum *args,
+									const char *nulls);
 extern SPIPlanPtr goes_prepare_cursor(const char *sql, int nargs,
 									  const Oid *argtypes, int options);
 extern SPIPlanPtr goes_prepare(const char *sql, int nargs, const Oid *argtypes);

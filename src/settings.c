@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * settings.c
- *	  The settings under which pure functions of a model run.
+ *	  The settings under which pure functions of a model and queries of goes run.
  *
  *-------------------------------------------------------------------------
  */
@@ -55,4 +55,17 @@ goes_restore_settings(int nestlevel)
 {
 	if (nestlevel != NOTHING_FIXED)
 		AtEOXact_GUC(true, nestlevel);
+}
+
+/*
+ * goes_prefer_indexes
+ *		Plan with single indexes until the current level of settings ends: for
+ *		tables that are used as queues, which look small to the planner, but are
+ *		full of what is deleted, and for a few rows out of many.
+ */
+void
+goes_prefer_indexes(void)
+{
+	set_config("enable_seqscan", "off");
+	set_config("enable_bitmapscan", "off");
 }

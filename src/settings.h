@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * settings.h
- *	  The settings under which pure functions of a model run.
+ *	  The settings under which pure functions of a model and queries of goes run.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,5 +10,6 @@
 
 extern int	goes_fix_settings(void);
 extern void goes_restore_settings(int nestlevel);
+extern void goes_prefer_indexes(void);
 
 #endif							/* GOES_SETTINGS_H */

@@ -20,9 +20,11 @@
 #include "registry.h"
 #include "relation.h"
 #include "role.h"
+#include "settings.h"
 #include "source.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -77,7 +79,7 @@ free_plans(GoesSource *source)
 {
 	free_plan(&source->scan);
 	free_plan(&source->next);
-	free_plan(&source->one);
+	free_plan(&source->at);
 }
 
 /* goes_sources_free: with the statements; NULL is nothing. */
@@ -188,9 +190,10 @@ run(const GoesSources *sources, const GoesSource *source, SPIPlanPtr *plan, cons
 {
 	GoesRole	before = goes_become(goes_relation_owner(source->events));
 
+	goes_prefer_indexes();
 	begin_timeout(sources);
 	if (*plan == NULL)
-		*plan = goes_prepare(sql, nargs, argtypes);
+		*plan = goes_prepare_cursor(sql, nargs, argtypes, CURSOR_OPT_GENERIC_PLAN);
 	/* Not read-only: a new snapshot, which is after the horizon that we know */
 	if (SPI_execute_plan(*plan, args, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read events table \"%s\"",
@@ -309,76 +312,113 @@ find_source(GoesSources *sources, const char *type)
 	return NULL;
 }
 
-/* The only row of the last result, or NULL. */
-static GoesFound *
-take_one(GoesSource *source)
+/* All rows of the last result; returns how many. */
+static int
+take_all(GoesSource *source, GoesFound **found)
 {
-	GoesFound  *found;
-
-	if (SPI_processed == 0)
-		return NULL;
-	found = palloc(sizeof(GoesFound));
-	take_found(source, 0, found);
-	return found;
+	*found = palloc(Max(1, SPI_processed) * sizeof(GoesFound));
+	for (uint64 row = 0; row < SPI_processed; row++)
+		take_found(source, row, &(*found)[row]);
+	return SPI_processed;
 }
 
 /*
- * goes_sources_read_one
- *		The event of a type at a position; NULL if there is none, or the reactor
- *		does not get such events any more.
+ * goes_sources_read_at
+ *		The events of a type at these positions, but for those that the reactor
+ *		does not get any more, in position order; returns how many.
  */
-GoesFound *
-goes_sources_read_one(GoesSources *sources, const char *type, int64 position)
+int
+goes_sources_read_at(GoesSources *sources, const char *type, int npositions,
+					 const int64 *positions, GoesFound **found)
 {
-	static const Oid argtype = INT8OID;
+	static const Oid argtype = INT8ARRAYOID;
 	GoesSource *source = find_source(sources, type);
-	Datum		arg = Int64GetDatum(position);
+	Datum	   *elements;
+	Datum		arg;
 	char	   *sql;
 
 	if (source == NULL)
-		return NULL;
-	sql = source->one != NULL ? NULL :
-		psprintf("SELECT %s FROM %s WHERE position OPERATOR(pg_catalog.=) $1",
+		return 0;
+	elements = palloc(Max(1, npositions) * sizeof(Datum));
+	for (int i = 0; i < npositions; i++)
+		elements[i] = Int64GetDatum(positions[i]);
+	arg = PointerGetDatum(construct_array(elements, npositions, INT8OID, sizeof(int64),
+										  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	sql = source->at != NULL ? NULL :
+		psprintf("SELECT %s FROM %s WHERE position OPERATOR(pg_catalog.=) ANY ($1)"
+				 " ORDER BY position",
 				 goes_event_columns(), goes_relation_name(source->events));
-	run(sources, source, &source->one, sql, 1, &argtype, &arg);
-	return take_one(source);
+	run(sources, source, &source->at, sql, 1, &argtype, &arg);
+	return take_all(source, found);
+}
+
+/* goes_sources_read_one: the same for one position, or NULL. */
+GoesFound *
+goes_sources_read_one(GoesSources *sources, const char *type, int64 position)
+{
+	GoesFound  *found;
+
+	return goes_sources_read_at(sources, type, 1, &position, &found) > 0 ? found : NULL;
+}
+
+/*
+ * The statement of goes_sources_read_next, which must go by the aggregates: no
+ * index knows the expression for the position.  Versions are in the order of
+ * positions, so the first one after the range ends the search too.
+ */
+static char *
+next_sql(const GoesSources *sources, const GoesSource *source)
+{
+	return psprintf("SELECT next.* FROM unnest($4, $5) AS place (id, version)"
+					" CROSS JOIN LATERAL (SELECT %s FROM %s AS event"
+					" WHERE aggregate_id OPERATOR(pg_catalog.=) place.id"
+					" AND aggregate_version OPERATOR(pg_catalog.>) place.version"
+					" AND (position OPERATOR(pg_catalog.+) 0) OPERATOR(pg_catalog.>) $1 AND %s"
+					" ORDER BY aggregate_version LIMIT 1) AS next"
+					" WHERE next.position OPERATOR(pg_catalog.<=) $2",
+					goes_event_columns(), goes_relation_name(source->events),
+					condition(sources, source));
 }
 
 /*
  * goes_sources_read_next
- *		The first event of one aggregate after that version that the reactor
- *		gets, with a position in the range; NULL if there is none.  unseen_too:
- *		or would get, had its owner the rights of the table's.
+ *		Of each of these aggregates of a type, the first event after that version
+ *		that the reactor gets, with a position in the range; returns how many
+ *		there are.  unseen_too: or would get, had its owner the rights of the
+ *		table's.
  */
-GoesFound *
-goes_sources_read_next(GoesSources *sources, const char *type,
-					   const pg_uuid_t *aggregate_id, int64 aggregate_version,
-					   const GoesRange *range, bool unseen_too)
+int
+goes_sources_read_next(GoesSources *sources, const char *type, int nplaces,
+					   const GoesPlace *places, const GoesRange *range,
+					   bool unseen_too, GoesFound **found)
 {
-	static const Oid argtypes[] = {INT8OID, INT8OID, INT8OID, UUIDOID, INT8OID};
+	static const Oid argtypes[] = {INT8OID, INT8OID, INT8OID, UUIDARRAYOID, INT8ARRAYOID};
 	GoesSource *source = unseen_too ? find_any_source(sources, type) :
 		find_source(sources, type);
+	Datum	   *ids = palloc(Max(1, nplaces) * sizeof(Datum));
+	Datum	   *versions = palloc(Max(1, nplaces) * sizeof(Datum));
 	Datum		args[] = {
 		Int64GetDatum(range->after),
 		Int64GetDatum(range->up_to),
 		Int64GetDatum(range->imported_to),
-		UUIDPGetDatum(aggregate_id),
-		Int64GetDatum(aggregate_version)
+		(Datum) 0, (Datum) 0
 	};
-	char	   *sql;
 
 	if (source == NULL)
-		return NULL;
-	sql = source->next != NULL ? NULL :
-		psprintf("SELECT %s FROM %s WHERE aggregate_id OPERATOR(pg_catalog.=) $4"
-				 " AND aggregate_version OPERATOR(pg_catalog.>) $5"
-				 " AND position OPERATOR(pg_catalog.>) $1"
-				 " AND position OPERATOR(pg_catalog.<=) $2 AND %s"
-				 " ORDER BY aggregate_version LIMIT 1",
-				 goes_event_columns(), goes_relation_name(source->events),
-				 condition(sources, source));
-	run(sources, source, &source->next, sql, goes_lengthof(argtypes), argtypes, args);
-	return take_one(source);
+		return 0;
+	for (int i = 0; i < nplaces; i++)
+	{
+		ids[i] = UUIDPGetDatum(&places[i].aggregate_id);
+		versions[i] = Int64GetDatum(places[i].aggregate_version);
+	}
+	args[3] = PointerGetDatum(construct_array(ids, nplaces, UUIDOID, UUID_LEN,
+											  false, TYPALIGN_CHAR));
+	args[4] = PointerGetDatum(construct_array(versions, nplaces, INT8OID, sizeof(int64),
+											  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	run(sources, source, &source->next,
+		source->next != NULL ? NULL : next_sql(sources, source),
+		goes_lengthof(argtypes), argtypes, args);
+	return take_all(source, found);
 }
 
 /* goes_found_event: the event as it is stored, in the current context. */

@@ -14,6 +14,7 @@
 #include "executor/spi.h"
 #include "goes.h"
 #include "reactor.h"
+#include "utils/uuid.h"
 
 /* One type whose events a reactor may get */
 typedef struct GoesSource
@@ -23,7 +24,7 @@ typedef struct GoesSource
 	char	   *name;			/* the table's, in the statements */
 	SPIPlanPtr	scan;			/* these are made when first used */
 	SPIPlanPtr	next;
-	SPIPlanPtr	one;
+	SPIPlanPtr	at;
 } GoesSource;
 
 /* All of them, for one part of the aggregates */
@@ -49,6 +50,13 @@ typedef struct GoesFound
 	TupleDesc	desc;
 } GoesFound;
 
+/* A version of an aggregate */
+typedef struct GoesPlace
+{
+	pg_uuid_t	aggregate_id;
+	int64		aggregate_version;
+} GoesPlace;
+
 /* Positions to read: after < position <= up_to, imported ones <= imported_to */
 typedef struct GoesRange
 {
@@ -63,13 +71,15 @@ extern GoesSources *goes_sources_create(MemoryContext parent,
 extern void goes_sources_free(GoesSources *sources);
 extern int	goes_sources_read(GoesSources *sources, const GoesRange *range,
 							  int limit, GoesFound **found);
+extern int	goes_sources_read_at(GoesSources *sources, const char *type,
+								 int npositions, const int64 *positions,
+								 GoesFound **found);
 extern GoesFound *goes_sources_read_one(GoesSources *sources, const char *type,
 										int64 position);
-extern GoesFound *goes_sources_read_next(GoesSources *sources, const char *type,
-										 const pg_uuid_t *aggregate_id,
-										 int64 aggregate_version,
-										 const GoesRange *range,
-										 bool unseen_too);
+extern int	goes_sources_read_next(GoesSources *sources, const char *type,
+								   int nplaces, const GoesPlace *places,
+								   const GoesRange *range, bool unseen_too,
+								   GoesFound **found);
 extern int	goes_aggregate_part(const pg_uuid_t *aggregate_id, int parts);
 extern GoesEvent *goes_found_event(const GoesFound *found);
 

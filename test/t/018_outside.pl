@@ -800,6 +800,38 @@ SELECT goes_on('{thing}', async => '{later}', sync => '{at_once}')});
 	sql(q{SELECT goes_settle('whose', array_agg(position)) FROM goes.pending});
 }
 
+# ---------------------------------------------------------------------------
+# What a backlog costs: each row is read a few times, however many there are
+# ---------------------------------------------------------------------------
+{
+	my $reads = q{SELECT coalesce(sum(idx_tup_read), 0) FROM pg_stat_user_indexes WHERE relname = '%s'};
+
+	fresh('costly');
+	sql(q{SET ROLE app;
+CREATE TABLE many (LIKE goes_base_aggregate INCLUDING ALL);
+SELECT goes_register_aggregate('many', 'many'), goes_register_event('many', 'put');
+RESET ROLE;
+SELECT goes_on('{many}', outside => '{costly}');
+SELECT goes_import('many', (SELECT jsonb_agg(jsonb_build_object('aggregate_id', id(n % 100), 'action', 'put', 'recorded_at', now())) FROM generate_series(1, 5000) n));
+SELECT goes_rewind('costly', (SELECT min(position) - 1 FROM many_events))});
+	sql('VACUUM ANALYZE many_events, goes.pending');
+	my $scanned = sql(q{SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'pending'});
+	my $pending = sql(sprintf $reads, 'pending');
+	is(sql(q{DO $$DECLARE n integer; settled integer = 0;
+BEGIN
+	LOOP
+		SELECT goes_settle('costly', coalesce(array_agg(position), '{}')) INTO n FROM goes_fetch('costly', 100);
+		EXIT WHEN n = 0;
+		settled := settled + n;
+		COMMIT;
+	END LOOP;
+	PERFORM set_config('my.settled', settled::text, false);
+END$$; SELECT current_setting('my.settled')}), '5000', 'a backlog is settled');
+	is(sql(q{SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'pending'}), $scanned, 'goes.pending is never read as a whole');
+	cmp_ok(sql(sprintf $reads, 'pending') - $pending, '<', 10 * 5000, 'nor is much of it read');
+	cmp_ok(sql(sprintf $reads, 'many_events'), '<', 10 * 5000, 'nor many events that are not wanted');
+}
+
 # Without the preload
 $node->adjust_conf('postgresql.conf', 'shared_preload_libraries', "''");
 $node->restart;
