@@ -12,8 +12,9 @@ make_documents() {
 		-c 'ALTER TABLE documents ADD PRIMARY KEY (i)' -c 'VACUUM ANALYZE documents'
 }
 
+# append VARIANT: in a subshell, so the database is that of the variant only here
 append() {
-	local script='\set i random(1, 20000)' options="-T $seconds"
+	local script='\set i random(1, 20000)' options=$settings
 
 	case $1 in
 		goes)
@@ -26,16 +27,15 @@ append() {
 			;;
 		message-db)
 			database=message_store
+			options+=' -c search_path=message_store,public'
 			script+=$'\nSELECT message_store.write_message(gen_random_uuid()::text, \'account-\' || (:i % 10000), \'Deposited\', (SELECT data FROM public.documents WHERE i = :i));'
 			;;
 		emmett)
 			database=emmett
-			script+=$'\nSELECT emt_append_to_stream(ARRAY[gen_random_uuid()::text], ARRAY[(SELECT data FROM documents WHERE i = :i)], ARRAY[\'{}\'::jsonb], ARRAY[\'1\'], ARRAY[\'Deposited\'], ARRAY[\'E\'], \'account-\' || (:i % 10000), \'account\');'
+			script+=$'\nSELECT emt_append_to_stream(ARRAY[gen_random_uuid()::text], ARRAY[(SELECT data FROM documents WHERE i = :i)], ARRAY[\'{}\'::jsonb], ARRAY[\'1\'], ARRAY[\'Deposited\'], ARRAY[\'E\'], \'account-\' || (:i % 10000), \'account\', NULL, \'emt:default\');'
 			;;
 	esac
-	# shellcheck disable=SC2086
-	tps 8 "$settings" "$script" $options
-	database=bench
+	tps 8 "$options" "$script"
 }
 
 sql_file accounts.sql -v v=stream -v n=$streams
@@ -52,6 +52,10 @@ if npm_packages @eventide/message-db @event-driven-io/emmett-postgresql pg; then
 	create_database emmett
 	node_program emmett.mjs
 	make_documents
+	# two clients that begin the same stream at once would fail
+	sql -o /dev/null -c "SELECT count(*) FROM generate_series(0, $((streams - 1))) i,
+		LATERAL emt_append_to_stream(ARRAY[gen_random_uuid()::text], ARRAY['{}'::jsonb], ARRAY['{}'::jsonb], ARRAY['1'],
+			ARRAY['Opened'], ARRAY['E'], 'account-' || i, 'account', NULL, 'emt:default')"
 	database=bench
 	peers+=' message-db emmett'
 fi
