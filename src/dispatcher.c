@@ -58,6 +58,9 @@ int			goes_max_runners = 4;
 /* It looks around without a reason after that long, in ms */
 #define HEARTBEAT 60000
 
+/* Claims for transient data that are looked at in one go */
+#define CLAIMS_CHUNK 1000
+
 /* While something is missing it looks again after that long, in ms */
 #define CLOSED_INTERVAL 500
 
@@ -498,49 +501,131 @@ tell_waiters(int64 horizon)
  * ---------------------------------------------------------------------------
  */
 
-/*
- * Does the reactor still want the transient data of the event?  It may wait
- * behind an earlier one of its aggregate.
- */
-static bool
-is_wanted(const GoesClaim *claim)
+/* What is claimed for transient data, and up to where that was looked at */
+typedef struct Claims
 {
-	static const Oid argtypes[] = {UUIDOID, INT8OID};
-	Datum		args[] = {
-		UUIDPGetDatum(&claim->reactor),
-		Int64GetDatum(claim->position)
-	};
+	MemoryContext context;
+	GoesClaim  *claims;
+	int			count;
+	int			next;
+	TimestampTz began;
+	TimestampTz not_before;		/* another time */
+} Claims;
 
-	return goes_registry_execute("SELECT 1 FROM goes.reactors r WHERE r.id OPERATOR(pg_catalog.=) $1"
-								 " AND r.active AND NOT r.paused"
-								 " AND ($2 OPERATOR(pg_catalog.>) (SELECT pg_catalog.min(checkpoint) FROM goes.progress p"
-								 " WHERE p.reactor OPERATOR(pg_catalog.=) $1)"
-								 " OR EXISTS (SELECT FROM goes.pending q WHERE q.reactor OPERATOR(pg_catalog.=) $1"
-								 " AND (q.position OPERATOR(pg_catalog.=) $2"
-								 " OR (q.blocks AND q.position OPERATOR(pg_catalog.<) $2))))",
-								 goes_lengthof(argtypes), argtypes, args, NULL) > 0;
+/*
+ * Settle those of the claims whose reactors do not want the data any more.  They
+ * may wait behind an earlier event of the aggregate.
+ */
+static void
+settle_unwanted(const GoesClaim *claims, int count)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid argtypes[] = {UUIDARRAYOID, INT8ARRAYOID};
+	Datum	   *reactors = palloc(count * sizeof(Datum));
+	Datum	   *positions = palloc(count * sizeof(Datum));
+	Datum		args[2];
+	uint64		nrows;
+
+	for (int i = 0; i < count; i++)
+	{
+		reactors[i] = UUIDPGetDatum(&claims[i].reactor);
+		positions[i] = Int64GetDatum(claims[i].position);
+	}
+	args[0] = PointerGetDatum(construct_array(reactors, count, UUIDOID, UUID_LEN,
+											  false, TYPALIGN_CHAR));
+	args[1] = PointerGetDatum(construct_array(positions, count, INT8OID, sizeof(int64),
+											  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	nrows = goes_execute_by_index(&plan, "SELECT c.reactor, c.position FROM unnest($1, $2) AS c (reactor, position)"
+								  " WHERE NOT EXISTS (SELECT FROM goes.reactors r"
+								  " WHERE r.id OPERATOR(pg_catalog.=) c.reactor AND r.active AND NOT r.paused"
+								  " AND (c.position OPERATOR(pg_catalog.>) (SELECT pg_catalog.min(checkpoint)"
+								  " FROM goes.progress p WHERE p.reactor OPERATOR(pg_catalog.=) c.reactor)"
+								  " OR EXISTS (SELECT FROM goes.pending q WHERE q.reactor OPERATOR(pg_catalog.=) c.reactor"
+								  " AND q.position OPERATOR(pg_catalog.<=) c.position"
+								  " AND (q.blocks OR q.position OPERATOR(pg_catalog.=) c.position))))",
+								  goes_lengthof(argtypes), argtypes, args, NULL);
+	for (uint64 row = 0; row < nrows; row++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[row];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		isnull;
+
+		goes_transient_settle(DatumGetInt64(SPI_getbinval(tuple, desc, 2, &isnull)),
+							  DatumGetUUIDP(SPI_getbinval(tuple, desc, 1, &isnull)));
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* The next claims up to the horizon: above it nothing is certain. */
+static int
+next_claims(Claims *claims, int64 horizon, GoesClaim *chunk)
+{
+	int			count = 0;
+
+	while (claims->next < claims->count && count < CLAIMS_CHUNK)
+	{
+		const GoesClaim *claim = &claims->claims[claims->next++];
+
+		if (claim->position <= horizon)
+			chunk[count++] = *claim;
+	}
+	return count;
+}
+
+/* Collect all claims, unless that took long, and was done a short while ago. */
+static void
+collect_claims(Claims *claims)
+{
+	MemoryContext oldcontext;
+
+	if (GetCurrentTimestamp() < claims->not_before || !goes_transient_was_full())
+		return;
+	if (claims->context == NULL)
+		claims->context = AllocSetContextCreate(TopMemoryContext, "goes claims",
+												ALLOCSET_SMALL_SIZES);
+	oldcontext = MemoryContextSwitchTo(claims->context);
+	claims->count = goes_transient_claims(&claims->claims);
+	claims->next = 0;
+	claims->began = GetCurrentTimestamp();
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/* All were looked at: so they are not for nine times as long. */
+static void
+forget_claims(Claims *claims)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	claims->not_before = now + 9 * (now - claims->began);
+	claims->count = claims->next = 0;
+	MemoryContextReset(claims->context);
 }
 
 /*
  * There was no room for transient data: give back what is claimed for events
- * that were passed, because the reactor does not get them any more.  Above the
- * horizon nothing is certain.
+ * that were passed, because the reactor does not get them any more.  A chunk at
+ * a time, since horizon and runners cannot wait; returns in how many ms the next
+ * one may be looked at.
  */
-static void
+static long
 settle_passed(int64 horizon)
 {
-	GoesClaim  *claims;
+	static Claims claims = {0};
+	GoesClaim  *chunk;
 	int			count;
 
-	if (!goes_transient_was_full())
-		return;
-	count = goes_transient_claims(&claims);
-	for (int i = 0; i < count; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (claims[i].position <= horizon && !is_wanted(&claims[i]))
-			goes_transient_settle(claims[i].position, &claims[i].reactor);
-	}
+	if (claims.count == 0)
+		collect_claims(&claims);
+	if (claims.count == 0)
+		return HEARTBEAT;
+	chunk = palloc(CLAIMS_CHUNK * sizeof(GoesClaim));
+	count = next_claims(&claims, horizon, chunk);
+	if (count > 0)
+		settle_unwanted(chunk, count);
+	if (claims.next < claims.count)
+		return 0;
+	forget_claims(&claims);
+	return HEARTBEAT;
 }
 
 static void
@@ -600,8 +685,8 @@ work(void)
 		goes_position_mend();
 		horizon = goes_horizon_live();
 		tell_waiters(horizon);
-		settle_passed(horizon);
 		timeout = Min(store_horizon(horizon), serve_owners(horizon));
+		timeout = Min(timeout, settle_passed(horizon));
 		if (!goes_horizon_is_certain())
 			timeout = Min(timeout, UNCERTAIN_INTERVAL);
 	}

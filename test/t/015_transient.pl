@@ -467,6 +467,18 @@ again(5, "SELECT put('fetched', __N__, $size);", 'unregistered: gave it back');
 run(q{SELECT count(goes_settle('fetcher', ARRAY[position])) FROM goes_fetch('fetcher', 100)});
 run('DROP DATABASE other');
 $node->restart;
+
+# The same of many events, which are looked at some at a time
+run('CREATE DATABASE other');
+$node->safe_psql('other', $other);
+is($node->psql('other', "DO \$\$ BEGIN FOR i IN 1..100000 LOOP PERFORM put('held', 3000 + i); COMMIT; END LOOP; END \$\$", stderr => \$stderr), 3, 'many: full at last');
+cmp_ok($node->safe_psql('other', 'SELECT count(*) FROM doc_events'), '>', 1000, 'many: of so many events');
+$node->safe_psql('other', q{SELECT goes_unregister_aggregate('doc'), goes_retry('hold')});
+is($node->safe_psql('other', 'SELECT goes_wait()'), 't', 'many: all is done');
+again(5, "SELECT put('fetched', __N__, $size);", 'many: gave it back');
+run(q{SELECT count(goes_settle('fetcher', ARRAY[position])) FROM goes_fetch('fetcher', 100)});
+run('DROP DATABASE other');
+$node->restart;
 run('CREATE DATABASE other');
 $node->safe_psql('other', $other);
 is(room('other'), $room, 'another database again: as much room');
