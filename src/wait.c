@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "executor/spi.h"
@@ -22,6 +23,7 @@
 #include "shared.h"
 #include "source.h"
 #include "storage/ipc.h"
+#include "utils/guc.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "wait.h"
@@ -30,6 +32,9 @@
 /* Whoever waits looks again after that long, in ms, should nobody wake it */
 #define LOOK_INTERVAL 500
 #define HEARTBEAT 60000
+
+/* For how long it waits for a lock: a lock_timeout */
+#define LOCK_PATIENCE "10ms"
 
 /* What is waited for */
 typedef struct Target
@@ -137,12 +142,9 @@ is_behind(const Target *target)
 					   " AND p.checkpoint OPERATOR(pg_catalog.<) $2");
 }
 
-/*
- * Is no event up to the position for an outside reactor?  If no program asks,
- * nobody moves its checkpoint.
- */
+/* Is no event up to the position for an outside reactor? */
 static bool
-nothing_is_for(const Target *target)
+read_nothing(const Target *target)
 {
 	const GoesReactor *reactor = target->reactor;
 	GoesSources *sources;
@@ -151,8 +153,7 @@ nothing_is_for(const Target *target)
 	GoesFound  *found;
 	volatile int nfound = 1;
 
-	if (reactor == NULL || reactor->mode != GOES_OUTSIDE || !reactor->active ||
-		!goes_progress_read(&reactor->id, 0, &progress))
+	if (!goes_progress_read(&reactor->id, 0, &progress))
 		return false;
 	range.after = progress.checkpoint;
 	range.imported_to = progress.imported_to;
@@ -168,6 +169,50 @@ nothing_is_for(const Target *target)
 	}
 	PG_END_TRY();
 	return nfound == 0;
+}
+
+/* What is locked is asked again later, for the wait has an end of its own. */
+static void
+do_not_wait_for_locks(void)
+{
+	(void) set_config_option("lock_timeout", LOCK_PATIENCE, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+}
+
+/*
+ * The same, as far as can be said without waiting.  If no program asks, nobody
+ * moves its checkpoint.  No lock is kept.
+ */
+static bool
+nothing_is_for(const Target *target)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool nothing = false;
+
+	if (target->reactor == NULL || target->reactor->mode != GOES_OUTSIDE ||
+		!target->reactor->active)
+		return false;
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		do_not_wait_for_locks();
+		SPI_connect();
+		nothing = read_nothing(target);
+		SPI_finish();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
+			PG_RE_THROW();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return nothing;
 }
 
 /* Let the runners store how far they are, though nothing was for them. */

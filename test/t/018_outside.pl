@@ -805,6 +805,23 @@ SELECT goes_on('{thing}', async => '{later}', sync => '{at_once}')});
 	sql(q{SELECT goes_settle('whose', array_agg(position)) FROM goes.pending});
 }
 
+# goes_wait, which looks whether there is anything, does not wait for a table, nor
+# keep it.
+{
+	my $a = fresh('locked_out');
+	my ($in, $out) = ('', '');
+	my $holder = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ], '<', \$in, '>', \$out,
+		IPC::Run::timeout(3 * $PostgreSQL::Test::Utils::timeout_default));
+
+	sql("SELECT put($a, type => 'other')");
+	$in .= "BEGIN; LOCK TABLE thing_events; SELECT 'locked';\n";
+	$holder->pump until $out =~ /locked/;
+	is(sql(q{SET statement_timeout = '20s'; SELECT goes_wait('locked_out', timeout => '500ms')}), 'f', 'goes_wait: a table is locked');
+	$in .= "ROLLBACK;\n\\q\n";
+	$holder->finish;
+	is(sql(q{BEGIN; SELECT goes_wait('locked_out'), (SELECT count(*) FROM pg_locks WHERE relation = 'thing_events'::regclass); COMMIT}), 't|0', 'goes_wait: and then is not, by goes_wait either');
+}
+
 # ---------------------------------------------------------------------------
 # What a backlog costs: each row is read a few times, however many there are
 # ---------------------------------------------------------------------------
