@@ -257,6 +257,7 @@ tell_what_runs(const GoesTask *task, int64 position)
 {
 	goes_my_worker->reactor = task->reactor.id;
 	goes_my_worker->called_at = GetCurrentTimestamp();
+	goes_my_worker->timeout = task->reactor.timeout;
 	goes_my_worker->position = position;
 }
 

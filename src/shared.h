@@ -79,6 +79,7 @@ typedef struct GoesWorker
 	pg_uuid_t	reactor;		/* what a runner works on */
 	int64		position;		/* 0: on nothing */
 	TimestampTz called_at;
+	int64		timeout;		/* of the call, in ms */
 } GoesWorker;
 
 /* A message to the launcher */

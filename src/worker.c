@@ -39,8 +39,11 @@
 /* A runner that has been there for that long, in ms, may have to make room */
 #define FAIR_TIME 1000
 
-/* And if it does not for that long, in ms, after the usual time of a call, ends */
+/* And if it does not for that long, in ms, after the time that its call has, ends */
 #define STUBBORN_TIME 5000
+
+/* While others want its place, a call has the usual time, or its own up to this */
+#define LONGEST_CALL 600000
 
 GoesWorker *goes_my_worker = NULL;
 
@@ -88,6 +91,7 @@ reserve(GoesWorkerKind kind, Oid database, Oid role)
 		worker->ended = false;
 		worker->connected = false;
 		worker->position = 0;
+		worker->timeout = 0;
 		pg_atomic_write_u32(&worker->sleeping, 0);
 		pg_atomic_write_u32(&worker->asleep, 0);
 		pg_atomic_write_u64(&worker->wanted, 0);
@@ -173,16 +177,15 @@ may_leave(const GoesWorker *worker, TimestampTz busy_since)
 		TimestampDifferenceExceeds(worker->since, GetCurrentTimestamp(), FAIR_TIME);
 }
 
-/*
- * One that does not leave, whatever the timeout of its reactor is, ends in the
- * middle of the call, which counts as failed.
- */
+/* One that does not leave ends in the middle of the call. */
 static void
 end_stubborn(GoesWorker *worker)
 {
+	int64		patience = Max(goes_timeout, Min(worker->timeout, LONGEST_CALL));
+
 	if (worker->ended ||
 		!TimestampDifferenceExceeds(worker->leave_at, GetCurrentTimestamp(),
-									goes_timeout + STUBBORN_TIME))
+									Min(patience + STUBBORN_TIME, PG_INT32_MAX)))
 		return;
 	worker->ended = true;
 	kill(worker->pid, SIGTERM);
@@ -199,6 +202,8 @@ goes_worker_make_room(Oid database, Oid role)
 {
 	GoesWorker *chosen = NULL;
 	TimestampTz chosen_since = 0;
+	bool		leaves = false;
+	bool		idle_leaves = false;
 
 	LWLockAcquire(goes_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < goes_shared->nworkers; i++)
@@ -210,27 +215,29 @@ goes_worker_make_room(Oid database, Oid role)
 			(OidIsValid(database) && worker->database != database) ||
 			(worker->role == role && worker->database == MyDatabaseId))
 			continue;
-		/* One is about to leave already */
 		if (worker->leave)
 		{
 			end_stubborn(worker);
-			chosen = worker;
-			break;
+			leaves = true;
+			idle_leaves |= since == 0;
 		}
-		if (may_leave(worker, since) && (chosen == NULL || since < chosen_since))
+		else if (may_leave(worker, since) && (chosen == NULL || since < chosen_since))
 		{
 			chosen = worker;
 			chosen_since = since;
 		}
 	}
-	if (chosen != NULL && !chosen->leave)
+	/* One is about to leave already; but one that is idle will do so at once */
+	if (leaves && (idle_leaves || chosen_since != 0))
+		chosen = NULL;
+	if (chosen != NULL)
 	{
 		chosen->leave = true;
 		chosen->leave_at = GetCurrentTimestamp();
 		SetLatch(&ProcGlobal->allProcs[chosen->procno].procLatch);
 	}
 	LWLockRelease(goes_shared->lock);
-	return chosen != NULL;
+	return leaves || chosen != NULL;
 }
 
 /* goes_register_launcher: let the postmaster start it, and start it again. */
@@ -255,6 +262,14 @@ goes_database_is_held(Oid database)
 	return false;
 }
 
+/* Has the call taken longer than it may? */
+static bool
+is_overdue(const GoesWorker *worker)
+{
+	return TimestampDifferenceExceeds(worker->called_at, GetCurrentTimestamp(),
+									  (int) Min(worker->timeout, PG_INT32_MAX));
+}
+
 /*
  * A runner ends in the middle of a call: the reactor may be to blame, so that
  * counts as a failed attempt.  Needs the lock.
@@ -266,7 +281,8 @@ note_casualty(void)
 
 	/* Who is asked to leave cannot help it, unless he would not */
 	if (goes_my_worker->position == 0 ||
-		(goes_my_worker->leave && !goes_my_worker->ended))
+		(goes_my_worker->leave &&
+		 !(goes_my_worker->ended && is_overdue(goes_my_worker))))
 		return;
 	if (goes_shared->ncasualties == GOES_MAX_CASUALTIES)
 		memmove(&casualties[0], &casualties[1],

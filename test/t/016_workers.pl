@@ -373,7 +373,41 @@ workers('a', 'goes dispatcher,goes runner,goes runner,goes runner', 'max_runners
 run('INSERT INTO gate VALUES (true)', 'a');
 all_done('a', 'max_runners');
 run('TRUNCATE gate', 'a');
+
+# Owners that share the runners.  One of them is at a call that may take long: it
+# goes on, and the others do not wait for its end, but take turns.
+{
+	my $call = sub { "CREATE FUNCTION $_[0](event goes_event) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN PERFORM nextval('public.calls'); $_[1]; END \$\$; ALTER FUNCTION $_[0] OWNER TO $_[0]; SELECT goes_on('{thing}', async => '{$_[0]}');" };
+	my $waits = q{SELECT count(*) FROM pg_stat_activity WHERE datname = 'a' AND usename = '%s' AND wait_event = '%s'};
+	my $wait_at = q{WHILE NOT EXISTS (SELECT FROM public.doors WHERE name = '%s') LOOP PERFORM pg_sleep(0.01); END LOOP};
+
+	run("ALTER SYSTEM SET goes.max_runners = 2");
+	run("ALTER SYSTEM SET goes.timeout = '500ms'");
+	run("SELECT pg_reload_conf()");
+	run(q{CREATE ROLE long LOGIN SUPERUSER; CREATE ROLE short LOGIN SUPERUSER; CREATE ROLE late LOGIN SUPERUSER;
+SELECT goes_pause('react'); CREATE SEQUENCE calls; CREATE TABLE doors (name text);} . $call->('long', sprintf $wait_at, 'long'), 'a');
+	run(q{SELECT goes_alter_reactor('long', timeout => '1h')}, 'a');
+	put('a', 150);
+	poll(sprintf($waits, 'long', 'PgSleep'), '1', 'turns: the long call');
+	run($call->('short', sprintf $wait_at, 'short') . q{SELECT goes_alter_reactor('short', timeout => '1h')}, 'a');
+	put('a', 151);
+	poll(sprintf($waits, 'short', 'PgSleep'), '1', 'turns: the short call');
+	run($call->('late', 'NULL'), 'a');
+	put('a', 152);
+	# The long call is asked to leave, then the other runner has nothing to do
+	sleep 2;
+	run(q{INSERT INTO doors VALUES ('short')}, 'a');
+	is(run(q{SELECT goes_wait('late', timeout => '4s')}, 'a'), 't', 'turns: an idle runner makes room at once');
+	sleep 6;
+	run(q{INSERT INTO doors VALUES ('long')}, 'a');
+	is(run(q{SELECT goes_wait('long')}, 'a'), 't', 'turns: the long call ends by itself');
+	is(run(q{SELECT sum(failed) FROM goes_stat_reactors WHERE reactor !~ 'react'}, 'a'), '0', 'turns: nothing has failed');
+	is(run(q{SELECT goes_wait(), last_value FROM calls}, 'a'), 't|6', 'turns: no call was ended');
+	run(q{SELECT goes_off('long', true), goes_off('short', true), goes_off('late', true); DROP FUNCTION long, short, late; SELECT goes_resume('react'); DROP SEQUENCE calls; DROP TABLE doors}, 'a');
+	run('ALTER SYSTEM RESET goes.timeout');
+}
 run("ALTER SYSTEM RESET goes.max_runners");
+run("SELECT pg_reload_conf()");
 
 run("SELECT put(200, 'fail')", 'a');
 $node->poll_query_until('a', 'SELECT count(*) = 1 FROM goes.pending WHERE attempts > 2') or die 'not tried';
