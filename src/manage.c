@@ -59,15 +59,8 @@ begin_change(FunctionCallInfo fcinfo)
 	goes_require_preload();
 	PreventCommandDuringRecovery("a change of a reactor");
 	SPI_connect();
-	reactor = goes_reactor_find(name);
+	reactor = goes_reactor_lock(name);
 	check_waiting(reactor);
-	goes_reactor_check_may_manage(reactor);
-	/* May wait for a call that takes long: not while others wait for our lock */
-	goes_progress_lock(&reactor->id);
-	goes_lock_registry();
-	reactor = goes_reactor_find(name);
-	check_waiting(reactor);
-	goes_reactor_check_may_manage(reactor);
 	return reactor;
 }
 

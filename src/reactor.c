@@ -1449,6 +1449,31 @@ goes_reactor_check_may_manage(const GoesReactor *reactor)
 						reactor->name)));
 }
 
+/*
+ * goes_reactor_lock
+ *		The reactor that a user means and may manage, to change it: nobody else
+ *		changes the registry, nor runs a batch of it, until the transaction ends.
+ *		The caller is connected to SPI.
+ */
+GoesReactor *
+goes_reactor_lock(const char *name)
+{
+	GoesReactor *reactor = goes_reactor_find(name);
+	pg_uuid_t	locked = reactor->id;
+
+	goes_reactor_check_may_manage(reactor);
+	/* May wait for a call that takes long: not while others wait for our lock */
+	if (reactor->mode != GOES_SYNC)
+		goes_progress_lock(&locked);
+	goes_lock_registry();
+	reactor = goes_reactor_find(name);
+	goes_reactor_check_may_manage(reactor);
+	/* Another one has got the name meanwhile */
+	if (reactor->mode != GOES_SYNC && !goes_uuid_equal(&reactor->id, &locked))
+		goes_progress_lock(&reactor->id);
+	return reactor;
+}
+
 PG_FUNCTION_INFO_V1(goes_off);
 
 /*
@@ -1464,14 +1489,7 @@ goes_off(PG_FUNCTION_ARGS)
 	GoesReactor *reactor;
 
 	SPI_connect();
-	reactor = goes_reactor_find(name);
-	goes_reactor_check_may_manage(reactor);
-	/* May wait for a call that takes long: not while others wait for our lock */
-	if (reactor->mode != GOES_SYNC)
-		goes_progress_lock(&reactor->id);
-	goes_lock_registry();
-	reactor = goes_reactor_find(name);
-	goes_reactor_check_may_manage(reactor);
+	reactor = goes_reactor_lock(name);
 	if (reactor->mode == GOES_SYNC)
 		goes_reactor_detach(reactor);
 	else

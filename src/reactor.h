@@ -81,6 +81,7 @@ extern bool goes_reactor_reaches(const GoesReactor *reactor, Oid relation);
 extern Trigger *goes_reactor_trigger(const GoesReactor *reactor,
 									 const TriggerDesc *triggers);
 extern GoesReactor *goes_reactor_copy(const GoesReactor *reactor);
+extern GoesReactor *goes_reactor_lock(const char *name);
 extern GoesReactor *goes_reactor_find(const char *name);
 extern List *goes_reactor_targets(const GoesReactor *reactor);
 extern Oid	goes_reactor_owner(const GoesReactor *reactor);

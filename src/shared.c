@@ -36,6 +36,7 @@ static shmem_startup_hook_type next_shmem_startup = NULL;
 static bool workers_changed = false;
 static bool launch = false;
 static bool progressed = false;
+static bool restores = false;
 
 /* ---------------------------------------------------------------------------
  * The memory
@@ -285,14 +286,21 @@ end_restore(int code, Datum arg)
 
 /*
  * goes_begin_restore
- *		This session loads the registry from a dump: until it ends, nothing is
- *		dispatched in its database, for tables of which some rows are missing yet
- *		must not be read.
+ *		This session loads the registry from a dump: from when this transaction
+ *		commits until the session ends, nothing is dispatched in its database, for
+ *		tables of which some rows are missing yet must not be read.
  */
 void
 goes_begin_restore(void)
 {
-	if (!goes_preloaded() || OidIsValid(goes_my_slot()->restored))
+	restores = true;
+}
+
+/* It commits what it has loaded. */
+static void
+hold_dispatch(void)
+{
+	if (OidIsValid(goes_my_slot()->restored))
 		return;
 	ereport(LOG,
 			(errmsg("goes dispatches nothing in this database until this session ends"),
@@ -347,8 +355,13 @@ goes_launch_at_commit(void)
 static void
 transaction_commits(XactEvent event, void *arg)
 {
+	if ((event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE) ||
+		!goes_preloaded())
+		return;
+	if (restores)
+		hold_dispatch();
 	/* The change may be that the extension is dropped */
-	if (event == XACT_EVENT_PRE_COMMIT && workers_changed && goes_preloaded() &&
+	if (event == XACT_EVENT_PRE_COMMIT && workers_changed &&
 		OidIsValid(get_extension_oid("goes", true)))
 		goes_horizon_hold();
 }
@@ -372,6 +385,7 @@ transaction_ended(ResourceReleasePhase phase, bool is_commit, bool is_top_level,
 	if (progressed)
 		goes_progressed();
 	workers_changed = false;
+	restores = false;
 	launch = false;
 	progressed = false;
 	goes_horizon_release();

@@ -108,6 +108,13 @@ follow_rename(const GoesSources *sources, GoesSource *source)
 	source->name = MemoryContextStrdup(sources->context, name);
 }
 
+/* In a call of a reactor, which reads events itself, its own timeout runs. */
+static bool
+needs_timeout(void)
+{
+	return goes_my_worker != NULL && goes_my_worker->position == 0;
+}
+
 /*
  * A table's owner may let us wait, or his functions run, as long as he likes: a
  * runner, whose others must go on, gives up after the time that a call may take.
@@ -115,7 +122,7 @@ follow_rename(const GoesSources *sources, GoesSource *source)
 static void
 begin_timeout(const GoesSources *sources)
 {
-	if (goes_my_worker != NULL)
+	if (needs_timeout())
 		enable_timeout_after(STATEMENT_TIMEOUT,
 							 (int) Min(sources->reactor->timeout, PG_INT32_MAX));
 }
@@ -123,7 +130,7 @@ begin_timeout(const GoesSources *sources)
 static void
 end_timeout(void)
 {
-	if (goes_my_worker != NULL)
+	if (needs_timeout())
 		disable_timeout(STATEMENT_TIMEOUT, false);
 }
 

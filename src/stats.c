@@ -246,14 +246,15 @@ read_tally(const GoesReactor *reactor)
 	return tally;
 }
 
-/* Can nobody run it, or get its events? */
+/* Can nobody run it, or get its events, or is a dump being restored? */
 static bool
 is_blocked(const GoesReactor *reactor, Oid owner)
 {
 	const char *hint;
 
 	return !OidIsValid(owner) ||
-		(reactor->mode == GOES_ASYNC && goes_connect_problem(owner, &hint) != NULL);
+		(reactor->mode == GOES_ASYNC &&
+		 (goes_is_being_restored() || goes_connect_problem(owner, &hint) != NULL));
 }
 
 static const char *

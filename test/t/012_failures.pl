@@ -43,7 +43,7 @@ CREATE FUNCTION put(n integer, what text DEFAULT NULL, type text DEFAULT 'thing'
 RETURN (goes_do(type || '.put', id(n), jsonb_build_object('do', what)) ->> 'position')::bigint;
 
 CREATE TABLE bad (what text PRIMARY KEY);
-INSERT INTO bad SELECT unnest('{fail,sleep,later,unique,40001,40P01,wait}'::text[]);
+INSERT INTO bad SELECT unnest('{fail,sleep,later,unique,40001,40P01,wait,fetch}'::text[]);
 CREATE TABLE log (seq bigserial PRIMARY KEY, reactor text, type text, n integer, version bigint, position bigint);
 CREATE SEQUENCE calls;
 CREATE SEQUENCE conflicts;
@@ -87,6 +87,9 @@ BEGIN
         RAISE 'in the way' USING ERRCODE = what;
     ELSIF what = 'wait' THEN
         PERFORM pg_advisory_xact_lock(7);
+    ELSIF what = 'fetch' THEN
+        PERFORM goes_fetch('elsewhere');
+        PERFORM pg_sleep(600);
     END IF;
 END $$;
 });
@@ -348,6 +351,29 @@ sub fresh { return $next += 10; }
 	is(sql(q{SELECT goes_wait('slow')}), 't', 'timeout: the call ends');
 	is(sql($log), "$a.1 $a.3", 'timeout: without effect, and others go on');
 	is(sql($dead), '2|1|57014|canceling statement due to statement timeout', 'timeout: it has failed');
+
+	# A call that reads events itself has no more time than others.
+	sql(q{SET ROLE reactor_owner; SELECT goes_on('{thing}', outside => '{elsewhere}')});
+	reactor('reads', q{max_attempts => 1, timeout => '500ms'});
+	sql("SELECT put($a + 1, 'fetch')");
+	is(sql(q{SELECT goes_wait('reads')}), 't', 'timeout: a call that fetches ends');
+	is(sql($dead), '1|1|57014|canceling statement due to statement timeout', 'timeout: and has failed');
+	sql(q{SELECT goes_off('elsewhere', true)});
+}
+
+# A function is dropped while its reactor is busy: nobody waits for each other.
+foreach my $round (1 .. 3)
+{
+	my $a = fresh();
+	my $offset = -s $node->logfile;
+
+	sql("SELECT count(put($a)) FROM generate_series(1, 300)");
+	sql(qq{CREATE FUNCTION gone(event goes_event) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN PERFORM pg_sleep(0.002); END \$\$;
+SELECT goes_on('{thing}', async => '{gone}', start => 0)});
+	becomes(q{SELECT processed > 0 FROM goes_stat_reactors WHERE reactor ~ 'gone'}, 'dropped: the reactor is busy');
+	sql(q{SET client_min_messages = error; DROP FUNCTION gone CASCADE});
+	is(sql(q{SELECT count(*) FROM goes_stat_reactors WHERE reactor ~ 'gone'}), '0', 'dropped: with its reactor');
+	unlike(slurp_file($node->logfile, $offset), qr/deadlock/, 'dropped: without a deadlock');
 }
 
 my $waiting = q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = 7 AND NOT granted};
@@ -437,7 +463,7 @@ foreach my $round (1 .. 5)
 	is(sql('SELECT count(*), min(attempts), max(attempts) FROM goes.dead_letters'), '20|2|2', 'parts: the others are dead');
 	is(sql(q{SELECT count(*), sum(processed), sum(failed) FROM goes.progress p JOIN goes.reactors r ON r.id = p.reactor}), '4|100|40', 'parts: statistics');
 	is(sql(q{DELETE FROM bad; SELECT goes_alter_reactor('parts', parallelism => 2); SELECT goes_retry(); SELECT goes_wait('parts'); SELECT count(*), count(DISTINCT position) FROM log}), "\n20\nt\n120|120", 'parts: retried in fewer');
-	sql(q{INSERT INTO bad SELECT unnest('{fail,sleep,later,unique,40001,40P01,wait}'::text[])});
+	sql(q{INSERT INTO bad SELECT unnest('{fail,sleep,later,unique,40001,40P01,wait,fetch}'::text[])});
 
 	# the number of parts changes while aggregates are stopped
 	reactor('parts_stop', q{max_attempts => 1, on_failure => 'stop', parallelism => 3});
@@ -503,6 +529,75 @@ foreach my $round (1 .. 5)
 	# a sync reactor has nothing of the kind
 	sql(q{CREATE FUNCTION at_once(event goes_event) RETURNS void LANGUAGE sql BEGIN ATOMIC END; SELECT goes_on('{thing}', sync => '{at_once}')});
 	is(state_of("SELECT " . s/whose/at_once/r), '42809', "sync: $_") foreach grep { !/goes_off/ } @calls;
+}
+
+# ---------------------------------------------------------------------------
+# Changes from outside of goes's functions
+# ---------------------------------------------------------------------------
+
+# A psql that stays, and waits for what it is asked.
+sub session
+{
+	my $self = { in => '', out => '' };
+
+	$self->{run} = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ], '<', \$self->{in}, '>', \$self->{out},
+		IPC::Run::timeout(3 * $PostgreSQL::Test::Utils::timeout_default));
+	return $self;
+}
+
+sub ask
+{
+	my ($session, $sql) = @_;
+
+	$session->{in} .= "$sql;\n\\echo answered\n";
+	$session->{run}->pump until $session->{out} =~ s/^answered\n//m;
+	return;
+}
+
+sub leave
+{
+	my ($session) = @_;
+
+	$session->{in} .= "\\q\n";
+	$session->{run}->finish;
+	return;
+}
+
+# A session that writes the registry itself may be a restore, once it commits.
+{
+	my $a = fresh();
+	my $writer = session();
+	my $state = q{SELECT state FROM goes_stat_reactors WHERE reactor ~ 'written'};
+	my $write = 'UPDATE goes.reactors SET mode = mode';
+
+	reactor('written', q{max_attempts => 1});
+	ask($writer, "BEGIN; $write; ROLLBACK");
+	sql("SELECT put($a)");
+	is(sql(q{SELECT goes_wait('written')}), 't', 'restore: not one that is rolled back');
+	ask($writer, $write);
+	is(sql($state), 'blocked', 'restore: the reactor is blocked');
+	sql("SELECT put($a)");
+	is(sql(q{SELECT goes_wait('written', timeout => '500ms')}), 'f', 'restore: nothing is done');
+	leave($writer);
+	becomes(qq{SELECT ($state) = 'running'}, 'restore: the end of the session ends it');
+	is(sql(q{SELECT goes_wait('written')}), 't', 'restore: all is done');
+}
+
+# Who waits to change a reactor changes the one that has got its name meanwhile.
+{
+	my ($holder, $other, $pauser) = (session(), session(), session());
+	my $waits = q{SELECT count(*) = %d FROM pg_locks WHERE NOT granted};
+
+	reactor('replaced', q{max_attempts => 1});
+	ask($holder, 'BEGIN; SELECT FROM goes.progress FOR UPDATE');
+	$other->{in} .= "BEGIN; SELECT goes_off('replaced', true); SELECT goes_on('{thing}', async => '{replaced}'); COMMIT;\n";
+	$other->{run}->pump_nb;
+	becomes(sprintf($waits, 1), 'replaced: who replaces it waits');
+	$pauser->{in} .= "SELECT goes_pause('replaced');\n";
+	$pauser->{run}->pump_nb;
+	becomes(sprintf($waits, 2), 'replaced: and who pauses it');
+	leave($_) foreach $holder, $other, $pauser;
+	is(sql(q{SELECT revision, paused FROM goes.progress JOIN goes.reactors ON id = progress.reactor WHERE reactors.reactor ~ 'replaced'}), '1|t', 'replaced: the new one is locked and paused');
 }
 
 $node->stop;
