@@ -74,9 +74,9 @@ build "$work/source/examples/c_calculator"
 suites_on preloaded "shared_preload_libraries = 'goes'"
 suites_on plain
 suites_on statements "shared_preload_libraries = 'goes'" 'goes.force_spi = on'
-suite "TAP tests" . REGRESS= ISOLATION= PROVE_FLAGS=--verbose
+suite "TAP tests" . REGRESS= ISOLATION= PROVE_FLAGS="--verbose --jobs 2"
 printf 'goes.force_spi = on\n' >"$work/statements.conf"
-TEMP_CONFIG=$work/statements.conf suite "TAP tests, statements" . REGRESS= ISOLATION= PROVE_FLAGS=--verbose
+TEMP_CONFIG=$work/statements.conf suite "TAP tests, statements" . REGRESS= ISOLATION= PROVE_FLAGS="--verbose --jobs 2"
 
 if [ "$failed" -gt 0 ]; then
 	printf '\nLogs and results: %s\n' "$work"
