@@ -60,6 +60,7 @@ tps() {
 
 # record SCENARIO VARIANT UNIT REPETITION VALUE
 record() {
+	[ -n "$5" ] || die "No value for \"$1\" of $2"
 	printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$part" "$1" "$2" "$3" "$4" "$5" | as_user tee -a "$results" >/dev/null
 	printf '%-44s %-14s %12s %s\n' "$1" "$2" "$5" "$3"
 }
@@ -88,9 +89,10 @@ seconds_of() {
 
 # per_second COUNT COMMAND...
 per_second() {
-	local count=$1
+	local count=$1 took
 	shift
-	awk -v n="$count" -v s="$(seconds_of "$@")" 'BEGIN { printf "%.0f\n", n / s }'
+	took=$(seconds_of "$@")
+	awk -v n="$count" -v s="$took" 'BEGIN { printf "%.0f\n", n / s }'
 }
 
 # anonymous_kb PID: the memory of a process that is its own, in kB.

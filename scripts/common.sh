@@ -3,6 +3,7 @@
 # What check.sh and demo.sh have in common; they source it.
 
 set -euo pipefail
+shopt -s inherit_errexit
 umask 022
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 

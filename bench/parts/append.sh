@@ -32,7 +32,8 @@ append() {
 			;;
 		emmett)
 			database=emmett
-			script+=$'\nSELECT emt_append_to_stream(ARRAY[gen_random_uuid()::text], ARRAY[(SELECT data FROM documents WHERE i = :i)], ARRAY[\'{}\'::jsonb], ARRAY[\'1\'], ARRAY[\'Deposited\'], ARRAY[\'E\'], \'account-\' || (:i % 10000), \'account\', NULL, \'emt:default\');'
+			# chr: pgbench would take what follows a colon for a variable
+			script+=$'\nSELECT emt_append_to_stream(ARRAY[gen_random_uuid()::text], ARRAY[(SELECT data FROM documents WHERE i = :i)], ARRAY[\'{}\'::jsonb], ARRAY[\'1\'], ARRAY[\'Deposited\'], ARRAY[\'E\'], \'account-\' || (:i % 10000), \'account\', NULL, \'emt\' || chr(58) || \'default\');'
 			;;
 	esac
 	tps 8 "$options" "$script"

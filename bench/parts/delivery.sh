@@ -20,14 +20,17 @@ run_backlog() {
 
 # One program: fetch 100, settle them. $1 is goes. Prints events per second.
 fetch_and_settle() {
+	local rate
 	sql -c "SELECT goes_rewind('program', $first)" >/dev/null
-	awk -v tps="$(tps 1 '-c synchronous_commit=off' "SELECT array_agg(position)::text AS positions FROM goes_fetch('program', 100) \\gset
-SELECT goes_settle('program', :positions::bigint[]);" -t $((backlog / 100)))" 'BEGIN { printf "%.0f\n", tps * 100 }'
+	rate=$(tps 1 '-c synchronous_commit=off' "SELECT array_agg(position)::text AS positions FROM goes_fetch('program', 100) \\gset
+SELECT goes_settle('program', :positions::bigint[]);" -t $((backlog / 100)))
+	awk -v tps="$rate" 'BEGIN { printf "%.0f\n", tps * 100 }'
 }
 
 graphile_backlog() {
-	sql -o /dev/null -c "SELECT count(*) FROM generate_series(1, $((backlog / 1000))), LATERAL graphile_worker.add_jobs((
-		SELECT array_agg(('nothing', '{}', NULL, NULL, NULL, NULL, NULL, NULL)::graphile_worker.job_spec) FROM generate_series(1, 1000)))"
+	# What the function is given depends on n, or it would be called once only.
+	sql -o /dev/null -c "SELECT count(*) FROM generate_series(1, $((backlog / 1000))) n, LATERAL graphile_worker.add_jobs((
+		SELECT array_agg(('nothing', '{}', NULL, NULL, NULL, NULL, NULL, NULL)::graphile_worker.job_spec) FROM generate_series(n, n + 999)))"
 	node_program graphileworker.mjs backlog "$backlog"
 }
 
@@ -120,7 +123,7 @@ sql -o /dev/null -c "SELECT goes_on('{work.deposited}', async => '{nothing,nothi
 
 peers='goes goes-plpgsql'
 queues=goes
-if npm_packages graphile-worker pg-boss pg; then
+if npm_packages graphile-worker pg-boss@10 pg; then
 	node_program graphileworker.mjs install
 	node_program pgboss.mjs install
 	sql -o /dev/null -c 'VACUUM ANALYZE'

@@ -65,16 +65,26 @@ for length in 1 100 10000 100000; do
 done
 interleave "events of the aggregate" commands/s by_length 11 110 10010 100010
 
-# More and more types, each with a reactor; those that were there count too
+# types_until COUNT: creates those that are missing, each with a reactor
 types=0
-for count in 1 10 100 1000; do
-	[ -z "$quick" ] || [ "$count" -lt 1000 ] || break
-	for ((; types < count; types++)); do
-		echo "CREATE TABLE many.t$types (LIKE goes_base_aggregate INCLUDING ALL);
-			SELECT goes_register_aggregate('t$types', 'many.t$types'), goes_register_event('t$types', 'put'), goes_register_command('t$types', 'put', event => 'put', target => 'any');
-			CREATE FUNCTION many.r$types(event goes_event) RETURNS void LANGUAGE sql AS '';
-			SELECT goes_on('{t$types}', async => '{many.r$types}');"
-	done | { [ "$count" -gt 1 ] || echo 'CREATE SCHEMA many;'; cat; } | sql -o /dev/null
+types_until() {
+	sql -o /dev/null <<-SQL
+		$(for ((; types < $1; types++)); do
+			echo "CREATE TABLE many.t$types (LIKE goes_base_aggregate INCLUDING ALL);
+				SELECT goes_register_aggregate('t$types', 'many.t$types'), goes_register_event('t$types', 'put'), goes_register_command('t$types', 'put', event => 'put', target => 'any');
+				CREATE FUNCTION many.r$types(event goes_event) RETURNS void LANGUAGE sql AS '';
+				SELECT goes_on('{t$types}', async => '{many.r$types}');"
+		done)
+	SQL
+	types=$1
+}
+
+# More and more types; those that were there count too
+sql -c 'CREATE SCHEMA many'
+counts='1 10 100 1000'
+[ -z "$quick" ] || counts='1 10 100'
+for count in $counts; do
+	types_until "$count"
 	for ((repetition = 1; repetition <= repetitions; repetition++)); do
 		record 'types and reactors' "$count" commands/s "$repetition" "$(commands_of grown)"
 	done

@@ -38,10 +38,14 @@ rebuild_beside_load() {
 }
 
 import() {
-	sql_file accounts.sql -v v=imported -v n=1
+	sql_file accounts.sql -v v=imported -v n=0
 	sql_file functions_sql.sql -v v=imported
-	sql_file register.sql -v v=imported -v n=1 -v calculator=deposited
-	per_second "$events" sql -c "SELECT sum(goes_import('imported', chunk)) FROM past.chunks"
+	sql_file register.sql -v v=imported -v n=0 -v calculator=deposited
+	per_second "$events" sql -c "DO \$\$ BEGIN
+		FOR i IN 0 .. $((events / 10000)) LOOP
+			PERFORM goes_import('imported', chunk) FROM past.chunks WHERE n = i;
+			COMMIT;
+		END LOOP; END \$\$"
 	sql -o /dev/null -c "SET client_min_messages = warning; SELECT goes_unregister_aggregate('imported'); DROP SCHEMA imported CASCADE"
 }
 

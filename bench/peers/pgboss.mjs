@@ -1,6 +1,6 @@
-// pg-boss: "install"; "backlog N" runs N jobs that are there and prints jobs per
-// second; "serve" runs what comes until it is killed.
-import { PgBoss } from 'pg-boss';
+// pg-boss 10: "install"; "fill N" adds N jobs; "backlog N" runs N jobs that are
+// there and prints jobs per second; "serve" runs what comes until it is killed.
+import PgBoss from 'pg-boss';
 import pg from 'pg';
 
 const [, , what, count] = process.argv;
@@ -11,7 +11,7 @@ await boss.createQueue('nothing');
 await boss.createQueue('probe');
 if (what === 'fill') {
 	for (let i = 0; i < Number(count); i += 1000)
-		await boss.insert('nothing', Array.from({ length: 1000 }, () => ({ data: {} })));
+		await boss.insert(Array.from({ length: 1000 }, () => ({ name: 'nothing', data: {} })));
 	await boss.stop();
 } else if (what === 'backlog') {
 	let left = Number(count);
@@ -27,7 +27,7 @@ if (what === 'fill') {
 	await boss.stop();
 } else if (what === 'serve') {
 	const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL });
-	await boss.work('probe', { pollingIntervalSeconds: 0.5 }, async (jobs) => {
+	await boss.work('probe', { pollingIntervalSeconds: 0.5, batchSize: 1000 }, async (jobs) => {
 		for (const job of jobs)
 			await pool.query('INSERT INTO started VALUES ($1, clock_timestamp())', [job.data.id]);
 	});

@@ -16,9 +16,9 @@ VACUUM ANALYZE copies;
 INSERT INTO documents SELECT -1000 - i, jsonb_build_object('command', 'past.deposit', 'aggregate_id', account(1), 'data', '{"amount": 1}'::jsonb)
 FROM generate_series(1, 1000) i;
 SELECT count(*) FROM goes_execute_many((SELECT jsonb_agg(doc) FROM documents WHERE i < -1000));
--- for goes_import
+-- for goes_import, 10,000 events each
 CREATE TABLE chunks AS
-SELECT jsonb_agg(jsonb_build_object('aggregate_id', aggregate_id, 'action', action, 'event_version', 1, 'data', data, 'metadata', metadata, 'recorded_at', recorded_at)
+SELECT n / 10000 AS n, jsonb_agg(jsonb_build_object('aggregate_id', aggregate_id, 'action', action, 'event_version', 1, 'data', data, 'metadata', metadata, 'recorded_at', recorded_at)
     ORDER BY position) AS chunk
 FROM (SELECT *, row_number() OVER (ORDER BY position) AS n FROM accounts_events) e GROUP BY n / 10000;
 VACUUM ANALYZE chunks;
