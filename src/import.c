@@ -50,6 +50,7 @@ typedef struct Aggregate
 	pg_uuid_t	id;
 	bool		exists;			/* it has a row */
 	int64		stored_version; /* of that, while the state is in memory */
+	ItemPointerData tid;		/* where it is, if the table is plain */
 	HeapTupleHeader state;		/* a value of the table's row type, or NULL */
 	uint32		capacity;		/* of state, in bytes */
 	int			last;			/* number of its last event that is applied */
@@ -330,6 +331,7 @@ load(Import *import, Aggregate *aggregate)
 	state = goes_aggregate_load(import->tables.type, import->tables.aggregate,
 								&aggregate->id, GOES_LOAD_READ);
 	aggregate->stored_version = state->version;
+	aggregate->tid = state->tid;
 	keep_state(import, aggregate, state);
 	SPI_finish();
 }
@@ -503,6 +505,7 @@ store_state(Import *import, Aggregate *aggregate)
 
 	state->exists = aggregate->exists;
 	state->version = aggregate->stored_version;
+	state->tid = aggregate->tid;
 	set_at_work(import, aggregate->last, aggregate->last);
 	if (goes_aggregate_store(import->tables.type, import->tables.aggregate,
 							 state) != GOES_STORED)
@@ -515,6 +518,7 @@ store_state(Import *import, Aggregate *aggregate)
 				 errtable(import->tables.aggregate)));
 	SPI_freetuptable(SPI_tuptable);
 	aggregate->exists = true;
+	ItemPointerSetInvalid(&aggregate->tid);
 	aggregate->state = NULL;
 	aggregate->capacity = 0;
 }

@@ -37,13 +37,15 @@ rebuild_beside_load() {
 	[ "$(sql -c "SELECT count(*) FROM goes_verify('past')")" -eq 0 ]
 }
 
+# VARIANT is "<events> a call", each call a transaction
 import() {
+	local size=${1%% *}
 	sql_file accounts.sql -v v=imported -v n=0
 	sql_file functions_sql.sql -v v=imported
 	sql_file register.sql -v v=imported -v n=0 -v calculator=deposited
 	per_second "$events" sql -c "DO \$\$ BEGIN
-		FOR i IN 0 .. $((events / 10000)) LOOP
-			PERFORM goes_import('imported', chunk) FROM past.chunks WHERE n = i;
+		FOR i IN 0 .. $(((events - 1) / size)) LOOP
+			PERFORM goes_import('imported', chunk) FROM past.chunks WHERE size = $size AND n = i;
 			COMMIT;
 		END LOOP; END \$\$"
 	sql -o /dev/null -c "SET client_min_messages = warning; SELECT goes_unregister_aggregate('imported'); DROP SCHEMA imported CASCADE"
@@ -61,5 +63,5 @@ sql_file history.sql -v n="$accounts" -v events="$events"
 
 interleave "rebuild, $events events of $accounts, nothing differs" events/s rebuild goes goes-2 statement loop
 interleave "rebuild beside 500 commands/s" events/s rebuild_beside_load goes
-interleave "import, $events events" events/s import goes
+interleave "import, $events events of $accounts" events/s import '100000 a call' '10000 a call'
 interleave "time travel, 1,000 events" ms travel goes

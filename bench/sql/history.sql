@@ -12,13 +12,15 @@ CALL goes_rebuild('past');
 CREATE TABLE copies AS SELECT * FROM accounts;
 ALTER TABLE copies ADD PRIMARY KEY (id);
 VACUUM ANALYZE copies;
+SELECT max(position) AS last_position FROM accounts_events \gset
 -- events of one aggregate
 INSERT INTO documents SELECT -1000 - i, jsonb_build_object('command', 'past.deposit', 'aggregate_id', account(1), 'data', '{"amount": 1}'::jsonb)
 FROM generate_series(1, 1000) i;
 SELECT count(*) FROM goes_execute_many((SELECT jsonb_agg(doc) FROM documents WHERE i < -1000));
--- for goes_import, 10,000 events each
+-- for goes_import, in the order they happened
 CREATE TABLE chunks AS
-SELECT n / 10000 AS n, jsonb_agg(jsonb_build_object('aggregate_id', aggregate_id, 'action', action, 'event_version', 1, 'data', data, 'metadata', metadata, 'recorded_at', recorded_at)
-    ORDER BY position) AS chunk
-FROM (SELECT *, row_number() OVER (ORDER BY position) AS n FROM accounts_events) e GROUP BY n / 10000;
+SELECT size, n / size AS n, jsonb_agg(jsonb_build_object('aggregate_id', aggregate_id, 'action', action, 'event_version', 1, 'data', data,
+    'metadata', metadata, 'recorded_at', recorded_at) ORDER BY position) AS chunk
+FROM (SELECT *, row_number() OVER (ORDER BY position) - 1 AS n FROM accounts_events WHERE position <= :last_position) e, (VALUES (10000), (100000)) sizes (size)
+GROUP BY 1, 2;
 VACUUM ANALYZE chunks;
