@@ -65,6 +65,7 @@ REGRESS = \
 	bad_input \
 	model \
 	calculators \
+	records \
 	reactors \
 	ddl \
 	guards \

@@ -741,17 +741,28 @@ goes_aggregates_lock(const GoesAggregateType *type, Relation aggregate,
  * ---------------------------------------------------------------------------
  */
 
+/* goes_state_to_record: the state, which the record then refers to. */
+GoesRecord
+goes_state_to_record(GoesState *state)
+{
+	GoesRecord	record = {
+		.desc = state->row.tupdesc,
+		.values = state->row.values,
+		.nulls = state->row.nulls,
+		.expanded = state->composite == (Datum) 0,
+		.composite = state->composite
+	};
+
+	return record;
+}
+
 /* goes_state_to_datum: the state as a value of the table's row type. */
 Datum
-goes_state_to_datum(const GoesState *state)
+goes_state_to_datum(GoesState *state)
 {
-	HeapTuple	tuple;
+	GoesRecord	record = goes_state_to_record(state);
 
-	if (state->composite != (Datum) 0)
-		return state->composite;
-	tuple = heap_form_tuple(state->row.tupdesc, state->row.values,
-							state->row.nulls);
-	return HeapTupleGetDatum(tuple);
+	return goes_record_to_datum(&record);
 }
 
 /*
@@ -761,15 +772,9 @@ goes_state_to_datum(const GoesState *state)
 void
 goes_state_expand(GoesState *state)
 {
-	HeapTupleHeader header = DatumGetHeapTupleHeader(state->composite);
-	HeapTupleData tuple;
+	GoesRecord	record = goes_state_to_record(state);
 
-	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
-	ItemPointerSetInvalid(&tuple.t_self);
-	tuple.t_tableOid = InvalidOid;
-	tuple.t_data = header;
-	heap_deform_tuple(&tuple, state->row.tupdesc, state->row.values,
-					  state->row.nulls);
+	goes_record_expand(&record);
 }
 
 /* Is it the value that was loaded from TOAST storage? */
@@ -781,38 +786,38 @@ is_unchanged_toast(Form_pg_attribute att, Datum loaded, bool loaded_is_null,
 		loaded == (Datum) 0 ||
 		!VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(loaded)))
 		return false;
-	return datum_image_eq(loaded, value, false, -1);
+	return value == loaded || datum_image_eq(loaded, value, false, -1);
 }
 
 /*
- * goes_state_from_datum
- *		Take the state from a value of the table's row type.
+ * goes_state_from_record
+ *		Take the state from a value of the table's row type, which is expanded.
  */
 void
-goes_state_from_datum(GoesState *state, Datum composite)
+goes_state_from_record(GoesState *state, const GoesRecord *record)
 {
-	TupleDesc	desc = state->row.tupdesc;
-	HeapTupleHeader header = DatumGetHeapTupleHeader(composite);
-	HeapTupleData tuple;
-	Datum	   *values = palloc(desc->natts * sizeof(Datum));
-	bool	   *nulls = palloc(desc->natts * sizeof(bool));
-
-	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
-	ItemPointerSetInvalid(&tuple.t_self);
-	tuple.t_tableOid = InvalidOid;
-	tuple.t_data = header;
-	heap_deform_tuple(&tuple, desc, values, nulls);
-	for (int i = 0; i < desc->natts; i++)
+	for (int i = 0; i < record->desc->natts; i++)
 	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
+		Form_pg_attribute att = TupleDescAttr(record->desc, i);
 
 		if (att->attisdropped)
 			continue;
 		if (!is_unchanged_toast(att, state->loaded[i], state->row.nulls[i],
-								values[i], nulls[i]))
-			state->row.values[i] = values[i];
-		state->row.nulls[i] = nulls[i];
+								record->values[i], record->nulls[i]))
+			state->row.values[i] = record->values[i];
+		state->row.nulls[i] = record->nulls[i];
 	}
+}
+
+/* goes_state_from_datum: the same from a Datum. */
+void
+goes_state_from_datum(GoesState *state, Datum composite)
+{
+	GoesRecord	record = goes_record_create(state->row.tupdesc);
+
+	record.composite = composite;
+	goes_record_expand(&record);
+	goes_state_from_record(state, &record);
 }
 
 /* Fit a value into varchar(n), numeric(p, s), ... as an assignment would. */

@@ -13,6 +13,7 @@
 #include "goes.h"
 #include "nodes/execnodes.h"
 #include "nodes/pg_list.h"
+#include "record.h"
 #include "registry.h"
 #include "storage/itemptr.h"
 #include "storage/lockdefs.h"
@@ -121,7 +122,9 @@ extern GoesState *goes_state_copy(const GoesLayout *layout, Relation aggregate,
 extern void goes_state_advance(const GoesLayout *layout, GoesState *state);
 extern void goes_state_complete(const GoesLayout *layout, GoesState *state,
 								const GoesState *stored);
-extern Datum goes_state_to_datum(const GoesState *state);
+extern GoesRecord goes_state_to_record(GoesState *state);
+extern Datum goes_state_to_datum(GoesState *state);
+extern void goes_state_from_record(GoesState *state, const GoesRecord *record);
 extern void goes_state_from_datum(GoesState *state, Datum composite);
 extern void goes_state_conform(const GoesLayout *layout, GoesState *state);
 extern GoesStored goes_aggregate_store(const GoesAggregateType *type,

@@ -142,7 +142,7 @@ merge(GoesAggregateType *type, GoesEventType *event_type, GoesState *state,
 	args[0] = goes_state_to_datum(state);
 	args[1] = JsonbPGetDatum(mergeable_data(type->layout, state, event->data));
 	goes_state_from_datum(state, goes_function_call(event_type->function, args,
-													NULL, &isnull));
+													&isnull));
 }
 
 /* ---------------------------------------------------------------------------
@@ -154,9 +154,10 @@ static void
 call_function(GoesAggregateType *type, GoesEventType *event_type,
 			  GoesState *state, const GoesEvent *event)
 {
-	Datum		args[2];
-	Datum		result;
-	bool		isnull;
+	GoesRecord	before = goes_state_to_record(state);
+	GoesRecord	seen = goes_event_to_record(event, false);
+	GoesRecord *args[] = {&before, &seen};
+	GoesRecord	after = goes_record_create(state->row.tupdesc);
 
 	if (event_type->function == NULL)
 	{
@@ -166,10 +167,7 @@ call_function(GoesAggregateType *type, GoesEventType *event_type,
 													event_type->calculator,
 													&signature, "calculator");
 	}
-	args[0] = goes_state_to_datum(state);
-	args[1] = goes_event_to_datum(event, false);
-	result = goes_function_call(event_type->function, args, NULL, &isnull);
-	if (isnull)
+	if (!goes_function_call_records(event_type->function, args, &after))
 		ereport(ERROR,
 				(errcode(ERRCODE_GOES_NOT_APPLICABLE),
 				 errmsg("calculator %s returned NULL", event_type->calculator),
@@ -179,7 +177,8 @@ call_function(GoesAggregateType *type, GoesEventType *event_type,
 						   goes_uuid_string(&event->aggregate_id)),
 				 errhint("A calculator returns the aggregate, unchanged if need be."),
 				 goes_errtable(type->relation)));
-	goes_state_from_datum(state, result);
+	goes_record_release(&seen);
+	goes_state_from_record(state, &after);
 }
 
 /* ---------------------------------------------------------------------------

@@ -147,12 +147,12 @@ goes_command_from_args(FunctionCallInfo fcinfo)
 	return command;
 }
 
-/* goes_command_to_datum: the command as a goes_command. */
-Datum
-goes_command_to_datum(const GoesCommand *command)
+/* goes_command_to_record: the command as a goes_command, to be released. */
+GoesRecord
+goes_command_to_record(const GoesCommand *command)
 {
-	TupleDesc	desc = lookup_rowtype_tupdesc(goes_objects()->command_type, -1);
-	Datum		values[] = {
+	GoesRecord	record = goes_record_create_of(goes_objects()->command_type);
+	const Datum values[] = {
 		UUIDPGetDatum(&command->command_id),
 		CStringGetTextDatum(command->name),
 		UUIDPGetDatum(&command->aggregate_id),
@@ -160,12 +160,13 @@ goes_command_to_datum(const GoesCommand *command)
 		JsonbPGetDatum(command->data),
 		JsonbPGetDatum(command->metadata)
 	};
-	bool		nulls[] = {
+	const bool	nulls[] = {
 		!command->has_command_id, false, !command->has_aggregate_id,
 		!command->has_expected_version, false, false
 	};
-	HeapTuple	tuple = heap_form_tuple(desc, values, nulls);
 
-	ReleaseTupleDesc(desc);
-	return HeapTupleGetDatum(tuple);
+	memcpy(record.values, values, sizeof(values));
+	memcpy(record.nulls, nulls, sizeof(nulls));
+	record.expanded = true;
+	return record;
 }

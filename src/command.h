@@ -10,6 +10,7 @@
 
 #include "postgres.h"
 
+#include "record.h"
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 
@@ -28,6 +29,6 @@ typedef struct GoesCommand
 
 extern GoesCommand *goes_command_parse(JsonbContainer *document);
 extern GoesCommand *goes_command_from_args(FunctionCallInfo fcinfo);
-extern Datum goes_command_to_datum(const GoesCommand *command);
+extern GoesRecord goes_command_to_record(const GoesCommand *command);
 
 #endif							/* GOES_COMMAND_H */

@@ -233,22 +233,23 @@ call(Batch *batch, const GoesFound *found, Jsonb **transient)
 	GoesAggregateType *type;
 	GoesEvent  *event;
 	int			guc_level;
-	Datum		arg;
-	bool		isnull;
+	GoesRecord	seen;
+	GoesRecord *arg = &seen;
 
 	MemoryContextSwitchTo(batch->event_context);
 	event = goes_found_event(found);
 	event->transient = *transient = goes_transient_find(event->position,
 															 &task->reactor.id);
 	type = goes_get_aggregate_type(found->source->type);
-	arg = goes_event_to_datum(goes_upcast_as_owner(type, event), true);
+	seen = goes_event_to_record(goes_upcast_as_owner(type, event), true);
 	goes_set_cause(event);
 	guc_level = NewGUCNestLevel();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	enable_timeout_after(STATEMENT_TIMEOUT, (int) Min(task->reactor.timeout, PG_INT32_MAX));
-	(void) goes_function_call(task->function, &arg, NULL, &isnull);
+	(void) goes_function_call_records(task->function, &arg, NULL);
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	PopActiveSnapshot();
+	goes_record_release(&seen);
 	clean_after_call(batch, guc_level);
 }
 

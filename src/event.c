@@ -452,18 +452,17 @@ goes_event_read(const GoesAggregateType *type, Relation events, int64 position)
  */
 
 /*
- * goes_event_to_datum
- *		The event as a goes_event.  Calculators get it without transient data,
- *		since a replay does not have that either.
+ * goes_event_to_record
+ *		The event as a goes_event, to be released.  Calculators get it without
+ *		transient data, since a replay does not have that either.
  */
-Datum
-goes_event_to_datum(const GoesEvent *event, bool with_transient)
+GoesRecord
+goes_event_to_record(const GoesEvent *event, bool with_transient)
 {
-	TupleDesc	desc = lookup_rowtype_tupdesc(goes_objects()->event_type, -1);
-	Datum		values[FIELD_COUNT];
-	bool		nulls[FIELD_COUNT] = {false};
-	HeapTuple	tuple;
+	GoesRecord	record = goes_record_create_of(goes_objects()->event_type);
+	Datum	   *values = record.values;
 
+	memset(record.nulls, false, FIELD_COUNT * sizeof(bool));
 	values[FIELD_POSITION] = Int64GetDatum(event->position);
 	values[FIELD_ID] = UUIDPGetDatum(&event->id);
 	values[FIELD_AGGREGATE_TYPE] = CStringGetTextDatum(event->aggregate_type);
@@ -474,11 +473,21 @@ goes_event_to_datum(const GoesEvent *event, bool with_transient)
 	values[FIELD_DATA] = JsonbPGetDatum(event->data);
 	values[FIELD_METADATA] = JsonbPGetDatum(event->metadata);
 	values[FIELD_TRANSIENT] = JsonbPGetDatum(event->transient);
-	nulls[FIELD_TRANSIENT] = event->transient == NULL || !with_transient;
+	record.nulls[FIELD_TRANSIENT] = event->transient == NULL || !with_transient;
 	values[FIELD_RECORDED_AT] = TimestampTzGetDatum(event->recorded_at);
-	tuple = heap_form_tuple(desc, values, nulls);
-	ReleaseTupleDesc(desc);
-	return HeapTupleGetDatum(tuple);
+	record.expanded = true;
+	return record;
+}
+
+/* goes_event_to_datum: the same as one value. */
+Datum
+goes_event_to_datum(const GoesEvent *event, bool with_transient)
+{
+	GoesRecord	record = goes_event_to_record(event, with_transient);
+	Datum		result = goes_record_to_datum(&record);
+
+	goes_record_release(&record);
+	return result;
 }
 
 /* goes_event_to_jsonb: all fields but transient; the time in ISO 8601. */

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "goes.h"
+#include "record.h"
 #include "registry.h"
 #include "utils/rel.h"
 
@@ -33,6 +34,8 @@ extern GoesEvent *goes_event_from_columns(const char *aggregate_type,
 										  TupleDesc desc, HeapTuple row);
 extern void goes_event_context(void *event);
 extern bool goes_event_is_imported(TupleDesc desc, HeapTuple row);
+extern GoesRecord goes_event_to_record(const GoesEvent *event,
+									   bool with_transient);
 extern Datum goes_event_to_datum(const GoesEvent *event, bool with_transient);
 extern Jsonb *goes_event_to_jsonb(const GoesEvent *event);
 

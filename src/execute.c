@@ -326,20 +326,12 @@ typedef struct EventData
 
 /* Take a goes_event_data apart; false if all of it is NULL. */
 static bool
-take_event_data(const GoesExecution *execution, Datum composite, EventData *built)
+take_event_data(const GoesExecution *execution, const GoesRecord *record,
+				EventData *built)
 {
-	HeapTupleHeader header = DatumGetHeapTupleHeader(composite);
-	HeapTupleData tuple;
-	TupleDesc	desc = lookup_rowtype_tupdesc(goes_objects()->event_data_type, -1);
-	Datum		values[4];
-	bool		nulls[4];
+	const Datum *values = record->values;
+	const bool *nulls = record->nulls;
 
-	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
-	ItemPointerSetInvalid(&tuple.t_self);
-	tuple.t_tableOid = InvalidOid;
-	tuple.t_data = header;
-	heap_deform_tuple(&tuple, desc, values, nulls);
-	ReleaseTupleDesc(desc);
 	if (nulls[0] && nulls[1] && nulls[2] && nulls[3])
 		return false;
 	if (nulls[0])
@@ -359,30 +351,48 @@ take_event_data(const GoesExecution *execution, Datum composite, EventData *buil
 	return true;
 }
 
+/* What was built by the command type's function; false if nothing. */
+static bool
+build(const GoesExecution *execution, GoesRecord *const *args, EventData *built)
+{
+	GoesRecord	record = goes_record_create_of(goes_objects()->event_data_type);
+	bool		happened = goes_function_call_records(execution->command_type->build,
+													  args, &record) &&
+		take_event_data(execution, &record, built);
+
+	goes_record_release(&record);
+	return happened;
+}
+
+/* Without such a function, the event has the command's data. */
+static void
+build_default(const GoesExecution *execution, EventData *built)
+{
+	built->action = unconstify(char *, execution->command_type->event);
+	built->has_version = false;
+	built->data = execution->command->data;
+	built->transient = NULL;
+}
+
 /* Run validate and build; false if nothing happened. */
 static bool
 decide(GoesExecution *execution, EventData *built)
 {
 	const GoesCommandType *command_type = execution->command_type;
-	Datum		args[2];
-	Datum		result;
-	bool		isnull;
+	GoesRecord	state = goes_state_to_record(execution->state);
+	GoesRecord	command = goes_command_to_record(execution->command);
+	GoesRecord *args[] = {&state, &command};
+	bool		happened = true;
 
 	execution->stage = GOES_STAGE_DECIDE;
-	args[0] = goes_state_to_datum(execution->state);
-	args[1] = goes_command_to_datum(execution->command);
 	if (command_type->validate != NULL)
-		(void) goes_function_call(command_type->validate, args, NULL, &isnull);
-	if (command_type->build == NULL)
-	{
-		built->action = unconstify(char *, command_type->event);
-		built->has_version = false;
-		built->data = execution->command->data;
-		built->transient = NULL;
-		return true;
-	}
-	result = goes_function_call(command_type->build, args, NULL, &isnull);
-	return !isnull && take_event_data(execution, result, built);
+		(void) goes_function_call_records(command_type->validate, args, NULL);
+	if (command_type->build != NULL)
+		happened = build(execution, args, built);
+	else
+		build_default(execution, built);
+	goes_record_release(&command);
+	return happened;
 }
 
 /* A nested command wrote the aggregate: unless that was rolled back, give up. */

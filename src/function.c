@@ -10,6 +10,11 @@
  * the catalogs, so plans are kept by role and path, and forgotten when a
  * function, type, relation, operator, schema, role or membership changes.
  *
+ * A function whose arguments are records is planned to read their columns, and
+ * one that gives a row as ROW(...) to give its columns, so that no composite
+ * value need be made and taken apart again.  Functions that are not inlined get
+ * and give whole ones.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -22,6 +27,7 @@
 #include "function.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "nodes/params.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_func.h"
@@ -32,22 +38,31 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 #include "utils/varlena.h"
 
 /* Plans kept for one function: sessions that change roles are rarely more */
 #define MAX_PLANS 8
 
 /*
- * An expression that is ready to run.  Not reentrant, so a call takes it out
- * of its plan; a call inside that call makes another one.
+ * Expressions that are ready to run.  Not reentrant, so a call takes them out
+ * of their plan; a call inside that call makes another instance.
  */
 typedef struct Instance
 {
 	MemoryContext context;
-	ExprState  *state;
+	List	   *states;			/* of the plan's results */
 	ExprContext *econtext;
 	ParamListInfo params;
 } Instance;
+
+/* A column of an argument, which is a parameter behind the arguments */
+typedef struct Column
+{
+	int			arg;
+	AttrNumber	attnum;
+	Oid			type;
+} Column;
 
 typedef struct CallPlan
 {
@@ -56,7 +71,12 @@ typedef struct CallPlan
 	Oid			role;
 	GoesSearchPath *path;
 	uint64		generation;
-	Expr	   *expression;
+	bool		of_records;		/* arguments may be taken, results given by column */
+	bool		reads_whole[GOES_MAX_ARGS]; /* arguments that are not */
+	int			ncolumns;
+	Column	   *columns;
+	bool		by_column;		/* results are the columns of the result */
+	List	   *results;		/* expressions */
 	Instance   *idle;
 	int			calls;			/* in progress; an error leaves it too high */
 } CallPlan;
@@ -340,6 +360,20 @@ look_up(const GoesFunction *function)
 	return oid;
 }
 
+static Param *
+make_param(int id, Oid type, int32 typmod, Oid collation)
+{
+	Param	   *param = makeNode(Param);
+
+	param->paramkind = PARAM_EXTERN;
+	param->paramid = id;
+	param->paramtype = type;
+	param->paramtypmod = typmod;
+	param->paramcollid = collation;
+	param->location = -1;
+	return param;
+}
+
 /* The call as an expression tree: the function over external parameters. */
 static Expr *
 build_call(const GoesFunction *function)
@@ -349,22 +383,127 @@ build_call(const GoesFunction *function)
 	Oid			oid = look_up(function);
 
 	for (int i = 0; i < signature->nargs; i++)
-	{
-		Param	   *param = makeNode(Param);
-
-		param->paramkind = PARAM_EXTERN;
-		param->paramid = i + 1;
-		param->paramtype = signature->argtypes[i];
-		param->paramtypmod = -1;
-		param->location = -1;
-		args = lappend(args, param);
-	}
+		args = lappend(args, make_param(i + 1, signature->argtypes[i], -1, InvalidOid));
 	return (Expr *) makeFuncExpr(oid, signature->result, args, InvalidOid,
 								 InvalidOid, COERCE_EXPLICIT_CALL);
 }
 
+/* ---------------------------------------------------------------------------
+ * By column
+ * ---------------------------------------------------------------------------
+ */
+
+/* What an expression takes from its arguments */
+typedef struct Reading
+{
+	const GoesSignature *signature;
+	CallPlan   *plan;
+	List	   *columns;		/* of Column */
+} Reading;
+
+/* The parameter that is the column of an argument */
+static Node *
+column_param(Reading *reading, int arg, const FieldSelect *field)
+{
+	int			first = reading->signature->nargs + 1;
+	Column	   *column;
+	ListCell   *cell;
+
+	foreach(cell, reading->columns)
+	{
+		column = lfirst(cell);
+		if (column->arg == arg && column->attnum == field->fieldnum)
+			return (Node *) make_param(first + foreach_current_index(cell),
+									   field->resulttype, field->resulttypmod,
+									   field->resultcollid);
+	}
+	column = palloc(sizeof(Column));
+	column->arg = arg;
+	column->attnum = field->fieldnum;
+	column->type = field->resulttype;
+	reading->columns = lappend(reading->columns, column);
+	return (Node *) make_param(first + list_length(reading->columns) - 1,
+							   field->resulttype, field->resulttypmod,
+							   field->resultcollid);
+}
+
+static Param *
+argument(Node *node)
+{
+	return node != NULL && IsA(node, Param) &&
+		((Param *) node)->paramkind == PARAM_EXTERN ? (Param *) node : NULL;
+}
+
+/* The expression, reading columns where it reads no more of an argument. */
+static Node *
+read_columns(Node *node, void *arg)
+{
+	Reading    *reading = arg;
+	Param	   *param;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, FieldSelect))
+	{
+		const FieldSelect *field = (FieldSelect *) node;
+
+		param = argument((Node *) field->arg);
+		if (param != NULL)
+			return column_param(reading, param->paramid - 1, field);
+	}
+	param = argument(node);
+	if (param != NULL)
+		reading->plan->reads_whole[param->paramid - 1] = true;
+	return expression_tree_mutator(node, read_columns, arg);
+}
+
+/* Is it a ROW of just the columns that the row type has, or had last of all? */
+static bool
+is_row_of_columns(const Expr *expression, Oid rowtype)
+{
+	const RowExpr *row = (const RowExpr *) expression;
+	TupleDesc	desc;
+	ListCell   *cell;
+	bool		result;
+
+	if (!IsA(expression, RowExpr) || row->row_typeid != rowtype)
+		return false;
+	desc = lookup_rowtype_tupdesc(rowtype, -1);
+	result = list_length(row->args) <= desc->natts;
+	foreach(cell, row->args)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, foreach_current_index(cell));
+
+		result = result && (att->attisdropped || exprType(lfirst(cell)) == att->atttypid);
+	}
+	ReleaseTupleDesc(desc);
+	return result;
+}
+
+/* Let a plan for calls with records take and give columns. */
+static void
+use_columns(CallPlan *plan, const GoesSignature *signature, Expr *expression)
+{
+	Reading		reading = {.signature = signature,.plan = plan};
+	ListCell   *cell;
+
+	expression = (Expr *) read_columns((Node *) expression, &reading);
+	plan->ncolumns = list_length(reading.columns);
+	plan->columns = palloc(Max(1, plan->ncolumns) * sizeof(Column));
+	foreach(cell, reading.columns)
+		plan->columns[foreach_current_index(cell)] = *(Column *) lfirst(cell);
+	plan->by_column = is_row_of_columns(expression, signature->result);
+	plan->results = plan->by_column ? ((RowExpr *) expression)->args :
+		list_make1(expression);
+}
+
+/* ---------------------------------------------------------------------------
+ * Plans
+ * ---------------------------------------------------------------------------
+ */
+
 static CallPlan *
-make_plan(GoesFunction *function)
+make_plan(GoesFunction *function, bool of_records)
 {
 	uint64		before;
 	Expr	   *expression;
@@ -385,16 +524,22 @@ make_plan(GoesFunction *function)
 	plan->role = GetUserId();
 	plan->path = goes_current_search_path(context);
 	plan->generation = before;
-	plan->expression = copyObject(expression);
+	plan->of_records = of_records;
+	expression = copyObject(expression);
+	if (of_records)
+		use_columns(plan, &function->signature, expression);
+	else
+		plan->results = list_make1(expression);
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextSetParent(context, function->context);
 	return plan;
 }
 
 static bool
-plan_is_valid(const CallPlan *plan)
+plan_is_valid(const CallPlan *plan, bool of_records)
 {
 	return plan->generation == generation &&
+		plan->of_records == of_records &&
 		plan->role == GetUserId() &&
 		goes_search_path_is_current(plan->path);
 }
@@ -425,7 +570,7 @@ forget_plans(GoesFunction *function)
 
 /* The plan for the current role and search path, made if need be. */
 static CallPlan *
-current_plan(GoesFunction *function)
+current_plan(GoesFunction *function, bool of_records)
 {
 	CallPlan	  **link;
 	CallPlan   *plan;
@@ -433,7 +578,7 @@ current_plan(GoesFunction *function)
 	for (link = &function->plans; *link; link = &(*link)->next)
 	{
 		plan = *link;
-		if (plan_is_valid(plan))
+		if (plan_is_valid(plan, of_records))
 		{
 			*link = plan->next;
 			plan->next = function->plans;
@@ -442,11 +587,16 @@ current_plan(GoesFunction *function)
 		}
 	}
 	forget_plans(function);
-	plan = make_plan(function);
+	plan = make_plan(function, of_records);
 	plan->next = function->plans;
 	function->plans = plan;
 	return plan;
 }
+
+/* ---------------------------------------------------------------------------
+ * Calls
+ * ---------------------------------------------------------------------------
+ */
 
 static Instance *
 make_instance(const CallPlan *plan, const GoesSignature *signature)
@@ -456,15 +606,19 @@ make_instance(const CallPlan *plan, const GoesSignature *signature)
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext oldcontext = MemoryContextSwitchTo(context);
 	Instance   *instance = palloc0(sizeof(Instance));
+	ListCell   *cell;
 
 	instance->context = context;
-	instance->params = makeParamList(signature->nargs);
+	instance->params = makeParamList(signature->nargs + plan->ncolumns);
 	for (int i = 0; i < signature->nargs; i++)
 		instance->params->params[i].ptype = signature->argtypes[i];
+	for (int i = 0; i < plan->ncolumns; i++)
+		instance->params->params[signature->nargs + i].ptype = plan->columns[i].type;
 	instance->econtext = CreateStandaloneExprContext();
 	instance->econtext->ecxt_param_list_info = instance->params;
-	instance->state = ExecInitExprWithParams(plan->expression,
-											 instance->params);
+	foreach(cell, plan->results)
+		instance->states = lappend(instance->states,
+								   ExecInitExprWithParams(lfirst(cell), instance->params));
 	MemoryContextSwitchTo(oldcontext);
 	return instance;
 }
@@ -498,35 +652,141 @@ release_instance(CallPlan *plan, Instance *instance)
 	}
 }
 
-/*
- * goes_function_call
- *		Call the function as the current user.  There must be an active
- *		snapshot.  The result, of a type of variable length or void, is a copy in
- *		the current memory context.  A function that
- *		is STRICT gives NULL for a NULL argument without being called.
- */
-Datum
-goes_function_call(GoesFunction *function, const Datum *args,
-				   const bool *nulls, bool *isnull)
+static Instance *
+begin_call(CallPlan *plan, const GoesSignature *signature)
 {
-	CallPlan   *plan = current_plan(function);
 	Instance   *instance;
-	Datum		result;
 
 	plan->calls++;
-	instance = acquire_instance(plan, &function->signature);
-
-	for (int i = 0; i < function->signature.nargs; i++)
-	{
-		instance->params->params[i].value = args[i];
-		instance->params->params[i].isnull = nulls ? nulls[i] : false;
-	}
+	instance = acquire_instance(plan, signature);
 	ResetExprContext(instance->econtext);
-	result = ExecEvalExpr(instance->state, instance->econtext, isnull);
-	/* It may be a constant of the plan, which may not live as long as the caller */
-	if (!*isnull && function->signature.result != VOIDOID)
-		result = datumCopy(result, false, -1);
+	return instance;
+}
+
+static void
+end_call(CallPlan *plan, Instance *instance)
+{
 	release_instance(plan, instance);
 	plan->calls--;
+}
+
+static void
+set_param(Instance *instance, int number, Datum value, bool isnull)
+{
+	instance->params->params[number].value = value;
+	instance->params->params[number].isnull = isnull;
+}
+
+/* The one result, copied: it may be a constant of the plan, which is short-lived. */
+static Datum
+evaluate(Instance *instance, Oid type, bool *isnull)
+{
+	Datum		result = ExecEvalExpr((ExprState *) linitial(instance->states),
+									  instance->econtext, isnull);
+
+	return *isnull || type == VOIDOID ? (Datum) 0 : datumCopy(result, false, -1);
+}
+
+/*
+ * goes_function_call
+ *		Call the function as the current user with arguments that are not NULL.
+ *		There must be an active snapshot.  The result, of a type of variable
+ *		length or void, is a copy in the current memory context.
+ */
+Datum
+goes_function_call(GoesFunction *function, const Datum *args, bool *isnull)
+{
+	CallPlan   *plan = current_plan(function, false);
+	Instance   *instance = begin_call(plan, &function->signature);
+	Datum		result;
+
+	for (int i = 0; i < function->signature.nargs; i++)
+		set_param(instance, i, args[i], false);
+	result = evaluate(instance, function->signature.result, isnull);
+	end_call(plan, instance);
 	return result;
+}
+
+/* What the expressions read of the arguments */
+static void
+set_records(const CallPlan *plan, const GoesSignature *signature,
+			Instance *instance, GoesRecord *const *args)
+{
+	for (int i = 0; i < signature->nargs; i++)
+	{
+		if (plan->reads_whole[i])
+			set_param(instance, i, goes_record_to_datum(args[i]), false);
+	}
+	for (int i = 0; i < plan->ncolumns; i++)
+	{
+		const Column *column = &plan->columns[i];
+		bool		isnull;
+		Datum		value = goes_record_column(args[column->arg], column->attnum,
+											   column->type, &isnull);
+
+		set_param(instance, signature->nargs + i, value, isnull);
+	}
+}
+
+/* Is it the value of that column of the record?  Then it need not be copied. */
+static bool
+is_in_record(const GoesRecord *record, int column, Datum value)
+{
+	return record->expanded && column < record->desc->natts &&
+		!record->nulls[column] && record->values[column] == value &&
+		!TupleDescAttr(record->desc, column)->attbyval;
+}
+
+static void
+evaluate_columns(Instance *instance, const GoesRecord *first_arg,
+				 GoesRecord *result)
+{
+	memset(result->nulls, true, result->desc->natts * sizeof(bool));
+	for (int i = 0; i < list_length(instance->states); i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(result->desc, i);
+		Datum		value;
+
+		if (att->attisdropped)
+			continue;
+		value = ExecEvalExpr((ExprState *) list_nth(instance->states, i),
+							 instance->econtext, &result->nulls[i]);
+		if (!result->nulls[i] && !att->attbyval &&
+			!is_in_record(first_arg, i, value))
+			value = datumCopy(value, false, att->attlen);
+		result->values[i] = value;
+	}
+	result->expanded = true;
+}
+
+/*
+ * goes_function_call_records
+ *		The same with arguments that all are records.  The result, a record
+ *		without a value, is filled in (NULL for a function that returns void);
+ *		what it refers to is in the current memory context, or belongs to the first
+ *		argument.  False if the function returned NULL.
+ */
+bool
+goes_function_call_records(GoesFunction *function, GoesRecord *const *args,
+						   GoesRecord *result)
+{
+	CallPlan   *plan = current_plan(function, true);
+	Instance   *instance = begin_call(plan, &function->signature);
+	bool		isnull = false;
+
+	set_records(plan, &function->signature, instance, args);
+	if (plan->by_column)
+		evaluate_columns(instance, args[0], result);
+	else
+	{
+		Datum		composite = evaluate(instance, function->signature.result, &isnull);
+
+		if (result != NULL && !isnull)
+		{
+			result->composite = composite;
+			goes_record_expand(result);
+		}
+	}
+	end_call(plan, instance);
+	return !isnull;
 }

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "nodes/pg_list.h"
+#include "record.h"
 
 #define GOES_MAX_ARGS 2
 
@@ -42,7 +43,10 @@ extern GoesFunction *goes_function_create_builtin(MemoryContext context,
 												  Oid function,
 												  const GoesSignature *signature);
 extern Datum goes_function_call(GoesFunction *function, const Datum *args,
-								const bool *nulls, bool *isnull);
+								bool *isnull);
+extern bool goes_function_call_records(GoesFunction *function,
+									   GoesRecord *const *args,
+									   GoesRecord *result);
 
 extern uint64 goes_function_generation(void);
 extern void goes_retire(MemoryContext context);

@@ -306,7 +306,7 @@ find_aggregate(const Import *import, const pg_uuid_t *id)
 
 /* Keep the state in memory. */
 static void
-keep_state(Import *import, Aggregate *aggregate, const GoesState *state)
+keep_state(Import *import, Aggregate *aggregate, GoesState *state)
 {
 	HeapTupleHeader row = (HeapTupleHeader) DatumGetPointer(goes_state_to_datum(state));
 	uint32		size = HeapTupleHeaderGetDatumLength(row);

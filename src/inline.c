@@ -71,8 +71,8 @@ call_reactor(const GoesReactor *reactor, const GoesEvent *event)
 	GoesSignature signature = goes_reactor_signature(GOES_FORM_EVENT, InvalidOid);
 	GoesFunction *function = goes_function_create(CurrentMemoryContext, reactor->name,
 												  &signature, "async reactor");
-	Datum		arg = goes_event_to_datum(event, true);
-	bool		isnull;
+	GoesRecord	seen = goes_event_to_record(event, true);
+	GoesRecord *arg = &seen;
 	ErrorContextCallback context = {
 		.previous = error_context_stack,
 		.callback = add_context,
@@ -80,8 +80,9 @@ call_reactor(const GoesReactor *reactor, const GoesEvent *event)
 	};
 
 	error_context_stack = &context;
-	(void) goes_function_call(function, &arg, NULL, &isnull);
+	(void) goes_function_call_records(function, &arg, NULL);
 	error_context_stack = context.previous;
+	goes_record_release(&seen);
 }
 
 /*

@@ -244,7 +244,7 @@ find_execution(const TriggerData *trigger)
 	return execution;
 }
 
-/* The aggregate of an event that is not inserted by a command. */
+/* The aggregate of an event that is not inserted by a command, as one value. */
 static Datum
 load_aggregate(const Binding *binding, const GoesEvent *event)
 {
@@ -262,22 +262,40 @@ load_aggregate(const Binding *binding, const GoesEvent *event)
 	return result;
 }
 
+/* The aggregate as it is now, to be released. */
+static GoesRecord
+current_aggregate(const Binding *binding, const GoesExecution *execution,
+				  const GoesEvent *event)
+{
+	GoesAggregateType *type = goes_get_aggregate_type(binding->type);
+	GoesRecord	record = goes_record_create_of(type->rowtype);
+
+	record.composite = execution && execution->state ?
+		goes_state_to_datum(execution->state) : load_aggregate(binding, event);
+	return record;
+}
+
 static void
 call_reactor(const Binding *binding, const GoesExecution *execution,
 			 const GoesEvent *event)
 {
 	GoesAggregateType *type = goes_get_aggregate_type(binding->type);
-	Datum		args[2];
-	bool		isnull;
-	Datum	   *next = args;
+	GoesRecord	seen = goes_event_to_record(execution ? execution->seen :
+											goes_upcast(type, event), true);
+	GoesRecord	aggregate;
+	GoesRecord *args[2];
+	GoesRecord **next = args;
 
 	if (binding->with_aggregate)
-		*next++ = execution && execution->state ?
-			goes_state_to_datum(execution->state) :
-			load_aggregate(binding, event);
-	*next = goes_event_to_datum(execution ? execution->seen :
-								goes_upcast(type, event), true);
-	(void) goes_function_call(binding->function, args, NULL, &isnull);
+	{
+		aggregate = current_aggregate(binding, execution, event);
+		*next++ = &aggregate;
+	}
+	*next = &seen;
+	(void) goes_function_call_records(binding->function, args, NULL);
+	if (binding->with_aggregate)
+		goes_record_release(&aggregate);
+	goes_record_release(&seen);
 }
 
 static void

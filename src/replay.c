@@ -216,12 +216,12 @@ report_problem(Verification *v, const pg_uuid_t *id, const char *problem,
 
 /* The columns of a state in which it differs from another (NULL: all). */
 static Jsonb *
-state_to_jsonb(Verification *v, const GoesState *state, const GoesState *other)
+state_to_jsonb(Verification *v, GoesState *state, const GoesState *other)
 {
 	const GoesLayout *layout = v->tables.type->layout;
 	Datum		row = goes_state_to_datum(state);
 	bool		isnull;
-	Datum		jsonb = goes_function_call(v->to_jsonb, &row, NULL, &isnull);
+	Datum		jsonb = goes_function_call(v->to_jsonb, &row, &isnull);
 
 	for (int i = 0; other != NULL && i < layout->ncolumns; i++)
 	{
@@ -236,7 +236,7 @@ state_to_jsonb(Verification *v, const GoesState *state, const GoesState *other)
 
 /* The row of an aggregate compared with its state; neither need exist. */
 static void
-report_difference(Verification *v, const GoesState *calculated)
+report_difference(Verification *v, GoesState *calculated)
 {
 	GoesState  *stored = goes_aggregate_load(v->tables.type, v->tables.aggregate,
 											 &calculated->id, GOES_LOAD_SEE);

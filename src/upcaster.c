@@ -40,7 +40,7 @@ call_upcaster(const GoesAggregateType *type, const GoesUpcaster *upcaster,
 {
 	Datum		arg = JsonbPGetDatum(data);
 	bool		isnull;
-	Datum		result = goes_function_call(upcaster->function, &arg, NULL, &isnull);
+	Datum		result = goes_function_call(upcaster->function, &arg, &isnull);
 
 	if (isnull)
 		ereport(ERROR,
