@@ -56,7 +56,7 @@ my @stages = (
 	[ 'goes_command_parse', '    read the command' ],
 	[ 'look_up_command', '    look it up, open the tables, check privileges' ],
 	[ 'goes_aggregate_load', '    load and lock the aggregate' ],
-	[ 'goes_function_call', '    validate and build' ],
+	[ 'decide', '    validate and build' ],
 	[ 'goes_calculate', '    calculate' ],
 	[ 'goes_aggregate_store', '    store the aggregate' ],
 	[ 'goes_event_append', '    store the event, run the sync reactors' ],

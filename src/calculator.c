@@ -78,9 +78,11 @@ static void
 run_callback(GoesState *state, const GoesEvent *event, const char *name)
 {
 	GoesEvent	seen = *event;
+	int			settings = goes_fix_settings();
 
 	seen.transient = NULL;
 	find_callback(name) (&state->row, &seen);
+	goes_restore_settings(settings);
 }
 
 /* ---------------------------------------------------------------------------
@@ -132,7 +134,8 @@ merge(GoesAggregateType *type, GoesEventType *event_type, GoesState *state,
 		GoesSignature signature = {
 			.nargs = 2,
 			.argtypes = {type->rowtype, JSONBOID},
-			.result = type->rowtype
+			.result = type->rowtype,
+			.pure = true
 		};
 
 		event_type->function = goes_function_create_builtin(type->context,
@@ -190,8 +193,6 @@ static void
 run_calculator(GoesAggregateType *type, GoesEventType *event_type,
 			   GoesState *state, const GoesEvent *event)
 {
-	int			nestlevel;
-
 	bool		in_place = event_type->calculator == NULL ||
 		is_c_calculator(event_type->calculator);
 
@@ -199,14 +200,12 @@ run_calculator(GoesAggregateType *type, GoesEventType *event_type,
 		goes_state_expand(state);
 	if (event_type->calculator == NULL)
 		return;
-	nestlevel = goes_fix_settings();
 	if (strcmp(event_type->calculator, MERGE) == 0)
 		merge(type, event_type, state, event);
 	else if (in_place)
 		run_callback(state, event, event_type->calculator);
 	else
 		call_function(type, event_type, state, event);
-	goes_restore_settings(nestlevel);
 }
 
 static void

@@ -500,15 +500,16 @@ goes_event_to_jsonb(const GoesEvent *event)
 	JsonEncodeDateTime(recorded_at, TimestampTzGetDatum(event->recorded_at),
 					   TIMESTAMPTZOID, NULL);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	goes_push_integer(&state, "position", event->position);
+	/* In the order in which jsonb stores keys, which then need not be sorted */
 	goes_push_uuid(&state, "id", &event->id);
-	goes_push_string(&state, "aggregate_type", event->aggregate_type);
-	goes_push_uuid(&state, "aggregate_id", &event->aggregate_id);
-	goes_push_integer(&state, "aggregate_version", event->aggregate_version);
-	goes_push_string(&state, "action", event->action);
-	goes_push_integer(&state, "event_version", event->event_version);
 	goes_push_jsonb(&state, "data", event->data);
+	goes_push_string(&state, "action", event->action);
 	goes_push_jsonb(&state, "metadata", event->metadata);
+	goes_push_integer(&state, "position", event->position);
 	goes_push_string(&state, "recorded_at", recorded_at);
+	goes_push_uuid(&state, "aggregate_id", &event->aggregate_id);
+	goes_push_integer(&state, "event_version", event->event_version);
+	goes_push_string(&state, "aggregate_type", event->aggregate_type);
+	goes_push_integer(&state, "aggregate_version", event->aggregate_version);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }

@@ -20,6 +20,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/transam.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
@@ -31,6 +32,7 @@
 #include "nodes/params.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_func.h"
+#include "settings.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -54,6 +56,7 @@ typedef struct Instance
 	List	   *states;			/* of the plan's results */
 	ExprContext *econtext;
 	ParamListInfo params;
+	int			settings;		/* of goes_fix_settings, during a call */
 } Instance;
 
 /* A column of an argument, which is a parameter behind the arguments */
@@ -77,6 +80,7 @@ typedef struct CallPlan
 	Column	   *columns;
 	bool		by_column;		/* results are the columns of the result */
 	List	   *results;		/* expressions */
+	bool		fixes_settings; /* or they could give something else on replay */
 	Instance   *idle;
 	int			calls;			/* in progress; an error leaves it too high */
 } CallPlan;
@@ -502,6 +506,29 @@ use_columns(CallPlan *plan, const GoesSignature *signature, Expr *expression)
  * ---------------------------------------------------------------------------
  */
 
+/* Of others, we cannot believe that they are immutable as they say. */
+static bool
+is_not_builtin(Oid function, void *arg)
+{
+	return function >= FirstGenbkiObjectId;
+}
+
+static bool
+calls_others(Node *node, void *arg)
+{
+	return node != NULL &&
+		(check_functions_in_node(node, is_not_builtin, arg) ||
+		 expression_tree_walker(node, calls_others, arg));
+}
+
+/* Could the result depend on settings?  To fix them costs more than most sums. */
+static bool
+may_see_settings(Expr *expression)
+{
+	return contain_mutable_functions((Node *) expression) ||
+		calls_others((Node *) expression, NULL);
+}
+
 static CallPlan *
 make_plan(GoesFunction *function, bool of_records)
 {
@@ -525,6 +552,7 @@ make_plan(GoesFunction *function, bool of_records)
 	plan->path = goes_current_search_path(context);
 	plan->generation = before;
 	plan->of_records = of_records;
+	plan->fixes_settings = function->signature.pure && may_see_settings(expression);
 	expression = copyObject(expression);
 	if (of_records)
 		use_columns(plan, &function->signature, expression);
@@ -660,12 +688,16 @@ begin_call(CallPlan *plan, const GoesSignature *signature)
 	plan->calls++;
 	instance = acquire_instance(plan, signature);
 	ResetExprContext(instance->econtext);
+	if (plan->fixes_settings)
+		instance->settings = goes_fix_settings();
 	return instance;
 }
 
 static void
 end_call(CallPlan *plan, Instance *instance)
 {
+	if (plan->fixes_settings)
+		goes_restore_settings(instance->settings);
 	release_instance(plan, instance);
 	plan->calls--;
 }

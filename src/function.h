@@ -20,6 +20,7 @@ typedef struct GoesSignature
 	int			nargs;
 	Oid			argtypes[GOES_MAX_ARGS];
 	Oid			result;
+	bool		pure;			/* runs again on replay, under the same settings */
 } GoesSignature;
 
 typedef struct GoesFunction GoesFunction;

@@ -288,7 +288,8 @@ goes_calculator_signature(Oid rowtype)
 	GoesSignature signature = {
 		.nargs = 2,
 		.argtypes = {rowtype, goes_objects()->event_type},
-		.result = rowtype
+		.result = rowtype,
+		.pure = true
 	};
 
 	return signature;
@@ -301,7 +302,8 @@ goes_upcaster_signature(void)
 	GoesSignature signature = {
 		.nargs = 1,
 		.argtypes = {JSONBOID},
-		.result = JSONBOID
+		.result = JSONBOID,
+		.pure = true
 	};
 
 	return signature;

@@ -16,7 +16,6 @@
 #include "errors.h"
 #include "executor/spi.h"
 #include "model.h"
-#include "settings.h"
 #include "relation.h"
 #include "role.h"
 #include "upcaster.h"
@@ -65,20 +64,17 @@ goes_upcast(const GoesAggregateType *type, const GoesEvent *event)
 	const GoesUpcaster *upcaster = find_upcaster(type, event->action,
 												 event->event_version);
 	GoesEvent  *result;
-	int			nestlevel;
 
 	if (upcaster == NULL)
 		return event;
 	result = palloc(sizeof(GoesEvent));
 	*result = *event;
-	nestlevel = goes_fix_settings();
 	while (upcaster != NULL)
 	{
 		result->data = call_upcaster(type, upcaster, result->data);
 		result->event_version++;
 		upcaster = find_upcaster(type, result->action, result->event_version);
 	}
-	goes_restore_settings(nestlevel);
 	return result;
 }
 

@@ -12,6 +12,16 @@ CALL goes_rebuild('past');
 CREATE TABLE copies AS SELECT * FROM accounts;
 ALTER TABLE copies ADD PRIMARY KEY (id);
 VACUUM ANALYZE copies;
+-- With an aggregate, by hand
+CREATE FUNCTION applied(account accounts, event accounts_events) RETURNS accounts LANGUAGE plpgsql AS $$
+BEGIN
+    account.version := event.aggregate_version;
+    account.updated_at := event.recorded_at;
+    account.amount := (event.data ->> 'amount')::bigint;
+    account.balance := coalesce(account.balance, 0) + coalesce(account.amount, 0);
+    RETURN account;
+END $$;
+CREATE AGGREGATE folded(accounts_events) (SFUNC = applied, STYPE = accounts);
 SELECT max(position) AS last_position FROM accounts_events \gset
 -- events of one aggregate
 INSERT INTO documents SELECT -1000 - i, jsonb_build_object('command', 'past.deposit', 'aggregate_id', account(1), 'data', '{"amount": 1}'::jsonb)
