@@ -321,6 +321,20 @@ rest(TimestampTz idle_since)
 		proc_exit(0);
 }
 
+/* Has all been delivered up to there? */
+static bool
+is_caught_up(int64 horizon)
+{
+	ListCell   *cell;
+
+	foreach(cell, tasks)
+	{
+		if (!goes_task_is_idle(lfirst(cell), horizon))
+			return false;
+	}
+	return true;
+}
+
 /* Work as long as there is something to do. */
 static void
 work(MemoryContext round_context)
@@ -344,8 +358,11 @@ work(MemoryContext round_context)
 		/* After this, what wakes us up is seen when we look the next time */
 		goes_worker_fall_asleep();
 		horizon = look_around();
+		goes_worker_saw(horizon);
 		worked = work_on_tasks(horizon);
 		persist_tasks(false);
+		if (worked && is_caught_up(horizon))
+			goes_worker_pace();
 	} while (worked || outdated || goes_my_worker->leave);
 	if (!skipped)
 		pg_atomic_write_u64(&goes_my_worker->seen, horizon);

@@ -45,6 +45,14 @@
 /* While others want its place, a call has the usual time, or its own up to this */
 #define LONGEST_CALL 600000
 
+/*
+ * A worker looks for work at most so often, in microseconds; and if it saw many
+ * events the last time
+ */
+#define MIN_APART 1000
+#define GATHER_TIME 10000
+#define MANY_EVENTS 8
+
 GoesWorker *goes_my_worker = NULL;
 
 static void handle_terminate(SIGNAL_ARGS);
@@ -493,6 +501,43 @@ goes_worker_stay_awake(void)
 	pg_atomic_write_u32(&goes_my_worker->sleeping, 0);
 }
 
+/* Has the horizon moved far between the last two looks? */
+static bool busy = false;
+
+/*
+ * goes_worker_saw
+ *		The horizon is there by now.  If it has moved far since the last time, the
+ *		database is busy.
+ */
+void
+goes_worker_saw(int64 horizon)
+{
+	static int64 last = 0;
+
+	busy = horizon - last >= MANY_EVENTS;
+	last = horizon;
+}
+
+/*
+ * goes_worker_pace
+ *		Wait until some time has passed since the last call: on a busy database
+ *		there is always something new, and to look each time costs everybody more
+ *		than to let it gather.  Nobody wakes up a worker that is not asleep, so it
+ *		must look for work afterwards.
+ */
+void
+goes_worker_pace(void)
+{
+	static TimestampTz last = 0;
+	int64		apart = busy ? GATHER_TIME : MIN_APART;
+	TimestampTz elapsed = GetCurrentTimestamp() - last;
+
+	goes_worker_stay_awake();
+	if (elapsed >= 0 && elapsed < apart)
+		pg_usleep(apart - elapsed);
+	last = GetCurrentTimestamp();
+}
+
 /*
  * goes_worker_sleep
  *		Sleep until somebody wakes this worker, or has since it fell asleep, or
@@ -520,7 +565,9 @@ goes_worker_sleep(long timeout)
 	/* Only a launcher that failed is started again */
 	if (ShutdownRequestPending)
 		proc_exit(goes_my_worker->kind == GOES_LAUNCHER ? 1 : 0);
-	pg_atomic_write_u32(&goes_my_worker->sleeping, 0);
+	goes_worker_stay_awake();
+	if (events & WL_LATCH_SET)
+		goes_worker_pace();
 	pg_atomic_write_u64(&goes_my_worker->busy_since, GetCurrentTimestamp());
 	CHECK_FOR_INTERRUPTS();
 	return (events & WL_LATCH_SET) != 0;
