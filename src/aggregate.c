@@ -440,9 +440,10 @@ make_layout(GoesAggregateType *type, Relation aggregate, Relation events)
 			continue;
 		describe_column(layout, aggregate, column, att, type->context);
 		set_initial_value(layout, aggregate, column, type->context);
-		layout->returning |= !column->stored;
+		layout->computes |= !column->stored;
 		layout->ncolumns++;
 	}
+	layout->returning |= layout->computes;
 	prepare_statements(layout, aggregate, events);
 	oldcontext = MemoryContextSwitchTo(type->context);
 	describe_plain_rows(layout, aggregate, events);

@@ -48,6 +48,7 @@ typedef struct GoesLayout
 	bool	   *initial_nulls;
 	ExprContext *econtext;		/* for the columns' fit, whose value is the one
 								 * parameter */
+	bool		computes;		/* it has columns that are not stored by goes */
 	bool		returning;		/* the stored row may differ from the state */
 	bool		plain;			/* rows of the aggregate table are, see row.c */
 	List	   *unique_ids;		/* OIDs of the unique indexes on the id */

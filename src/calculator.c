@@ -7,8 +7,10 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "aggregate.h"
 #include "calculator.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "errors.h"
 #include "event.h"
@@ -17,6 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "uuid.h"
 
@@ -34,8 +37,8 @@ is_c_calculator(const char *name)
 	return strncmp(name, C_PREFIX, strlen(C_PREFIX)) == 0;
 }
 
-/* The callback of that name (with prefix) in the libraries loaded so far. */
-static GoesCalculatorCallback
+/* The calculator of that name (with prefix) in the libraries loaded so far. */
+static const GoesCalculator *
 find_callback(const char *name)
 {
 	void	  **list = find_rendezvous_variable(GOES_CALCULATORS);
@@ -51,7 +54,7 @@ find_callback(const char *name)
 					 errdetail("It has API version %d, goes has %d.",
 							   calculator->api_version, GOES_API_VERSION)));
 		if (strcmp(calculator->name, wanted) == 0)
-			return calculator->callback;
+			return calculator;
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_FUNCTION),
@@ -77,12 +80,16 @@ goes_calculator_check(const char *name)
 static void
 run_callback(GoesState *state, const GoesEvent *event, const char *name)
 {
+	const GoesCalculator *calculator = find_callback(name);
 	GoesEvent	seen = *event;
-	int			settings = goes_fix_settings();
+	int			settings = 0;
 
 	seen.transient = NULL;
-	find_callback(name) (&state->row, &seen);
-	goes_restore_settings(settings);
+	if (!calculator->immutable)
+		settings = goes_fix_settings();
+	calculator->callback(&state->row, &seen);
+	if (!calculator->immutable)
+		goes_restore_settings(settings);
 }
 
 /* ---------------------------------------------------------------------------
@@ -111,6 +118,27 @@ mergeable_data(const GoesLayout *layout, const GoesState *state, Jsonb *data)
 	return data;
 }
 
+/* May it depend on settings what a value of JSON is in some column? */
+static bool
+may_read_settings(const GoesLayout *layout, TupleDesc desc)
+{
+	for (int i = 0; i < layout->ncolumns; i++)
+	{
+		const GoesColumn *column = &layout->columns[i];
+		Oid			function;
+		Oid			ioparam;
+
+		if (column->base || !column->stored)
+			continue;
+		getTypeInputInfo(TupleDescAttr(desc, column->attnum - 1)->atttypid,
+						 &function, &ioparam);
+		if (function >= FirstGenbkiObjectId ||
+			func_volatile(function) != PROVOLATILE_IMMUTABLE)
+			return true;
+	}
+	return false;
+}
+
 /* Each key of the data goes to the column of that name, as in jsonb_populate_record. */
 static void
 merge(GoesAggregateType *type, GoesEventType *event_type, GoesState *state,
@@ -135,7 +163,7 @@ merge(GoesAggregateType *type, GoesEventType *event_type, GoesState *state,
 			.nargs = 2,
 			.argtypes = {type->rowtype, JSONBOID},
 			.result = type->rowtype,
-			.pure = true
+			.pure = may_read_settings(type->layout, state->row.tupdesc)
 		};
 
 		event_type->function = goes_function_create_builtin(type->context,
@@ -189,6 +217,24 @@ call_function(GoesAggregateType *type, GoesEventType *event_type,
  * ---------------------------------------------------------------------------
  */
 
+/*
+ * Generated and identity columns are those of the stored row, which a replay does
+ * not have: so no calculator sees them.
+ */
+static void
+hide_computed_columns(const GoesLayout *layout, GoesState *state)
+{
+	if (!layout->computes)
+		return;
+	goes_state_expand(state);
+	state->composite = (Datum) 0;
+	for (int i = 0; i < layout->ncolumns; i++)
+	{
+		if (!layout->columns[i].stored)
+			state->row.nulls[layout->columns[i].attnum - 1] = true;
+	}
+}
+
 static void
 run_calculator(GoesAggregateType *type, GoesEventType *event_type,
 			   GoesState *state, const GoesEvent *event)
@@ -196,7 +242,8 @@ run_calculator(GoesAggregateType *type, GoesEventType *event_type,
 	bool		in_place = event_type->calculator == NULL ||
 		is_c_calculator(event_type->calculator);
 
-	if (in_place && state->composite != (Datum) 0)
+	hide_computed_columns(type->layout, state);
+	if (in_place)
 		goes_state_expand(state);
 	if (event_type->calculator == NULL)
 		return;

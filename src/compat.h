@@ -219,9 +219,10 @@ goes_has_generated_columns(Relation relation)
 #endif
 }
 
-/* Let a table be the range table of an estate, with the columns to be updated. */
+/* Let a table be the range table of an estate, with the columns to be written. */
 static inline void
-goes_init_range_table(EState *estate, Relation relation, Bitmapset *updated)
+goes_init_range_table(EState *estate, Relation relation, Bitmapset *inserted,
+					  Bitmapset *updated)
 {
 	RangeTblEntry *entry = makeNode(RangeTblEntry);
 
@@ -232,8 +233,10 @@ goes_init_range_table(EState *estate, Relation relation, Bitmapset *updated)
 #if PG_VERSION_NUM >= 160000
 	{
 		List	   *permissions = NIL;
+		RTEPermissionInfo *permission = addRTEPermissionInfo(&permissions, entry);
 
-		addRTEPermissionInfo(&permissions, entry)->updatedCols = updated;
+		permission->insertedCols = inserted;
+		permission->updatedCols = updated;
 #if PG_VERSION_NUM >= 180000
 		ExecInitRangeTable(estate, list_make1(entry), permissions,
 						   bms_make_singleton(1));
@@ -242,6 +245,7 @@ goes_init_range_table(EState *estate, Relation relation, Bitmapset *updated)
 #endif
 	}
 #else
+	entry->insertedCols = inserted;
 	entry->updatedCols = updated;
 	ExecInitRangeTable(estate, list_make1(entry));
 #endif

@@ -123,7 +123,7 @@ goes_event_prepare_append(Oid events)
 /*
  * goes_event_attributes
  *		The attribute numbers of the columns that goes stores, if the table has
- *		these alone; else NULL.
+ *		these alone, to which values are assigned as they are; else NULL.
  */
 AttrNumber *
 goes_event_attributes(Relation events)
@@ -141,8 +141,13 @@ goes_event_attributes(Relation events)
 		return NULL;
 	for (int i = 0; i < ncolumns; i++)
 	{
+		Form_pg_attribute att;
+
 		attnums[i] = SPI_fnumber(desc, event_columns[i].name);
-		if (attnums[i] <= 0 || TupleDescAttr(desc, attnums[i] - 1)->attidentity != '\0')
+		if (attnums[i] <= 0)
+			return NULL;
+		att = TupleDescAttr(desc, attnums[i] - 1);
+		if (att->attidentity != '\0' || att->atttypmod >= 0)
 			return NULL;
 	}
 	return attnums;

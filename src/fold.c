@@ -115,7 +115,7 @@ goes_fold_apply(GoesFold *fold, const GoesEvent *event)
 	goes_fold_step(fold->type, fold->state, event);
 	goes_state_advance(fold->type->layout, fold->state);
 	MemoryContextSwitchTo(oldcontext);
-	if (MemoryContextMemAllocated(fold->contexts[fold->at], false) > MUCH_GARBAGE)
+	if (MemoryContextMemAllocated(fold->contexts[fold->at], true) > MUCH_GARBAGE)
 		collect_garbage(fold);
 }
 

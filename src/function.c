@@ -36,6 +36,7 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -506,19 +507,52 @@ use_columns(CallPlan *plan, const GoesSignature *signature, Expr *expression)
  * ---------------------------------------------------------------------------
  */
 
-/* Of others, we cannot believe that they are immutable as they say. */
+/*
+ * Of functions that are not PostgreSQL's own we cannot believe that they are
+ * immutable as they say; and of its own this one takes apart times in the session's
+ * time zone.
+ */
 static bool
-is_not_builtin(Oid function, void *arg)
+is_dubious(Oid function, void *arg)
 {
-	return function >= FirstGenbkiObjectId;
+	return function >= FirstGenbkiObjectId ||
+		function == F_AGE_TIMESTAMPTZ_TIMESTAMPTZ;
 }
 
+/* Is there more than calls of immutable functions of PostgreSQL's own? */
 static bool
-calls_others(Node *node, void *arg)
+is_complicated(Node *node, void *arg)
 {
-	return node != NULL &&
-		(check_functions_in_node(node, is_not_builtin, arg) ||
-		 expression_tree_walker(node, calls_others, arg));
+	if (node == NULL)
+		return false;
+	switch (nodeTag(node))
+	{
+		case T_List:
+		case T_Const:
+		case T_Param:
+		case T_FieldSelect:
+		case T_FuncExpr:
+		case T_OpExpr:
+		case T_DistinctExpr:
+		case T_NullIfExpr:
+		case T_ScalarArrayOpExpr:
+		case T_BoolExpr:
+		case T_RelabelType:
+		case T_CoerceViaIO:
+		case T_CaseExpr:
+		case T_CaseWhen:
+		case T_CaseTestExpr:
+		case T_CoalesceExpr:
+		case T_MinMaxExpr:
+		case T_ArrayExpr:
+		case T_RowExpr:
+		case T_NullTest:
+		case T_BooleanTest:
+			return check_functions_in_node(node, is_dubious, arg) ||
+				expression_tree_walker(node, is_complicated, arg);
+		default:
+			return true;
+	}
 }
 
 /* Could the result depend on settings?  To fix them costs more than most sums. */
@@ -526,7 +560,22 @@ static bool
 may_see_settings(Expr *expression)
 {
 	return contain_mutable_functions((Node *) expression) ||
-		calls_others((Node *) expression, NULL);
+		is_complicated((Node *) expression, NULL);
+}
+
+/* Literals in a body that is inlined are read, and calls folded, under the settings. */
+static Expr *
+plan_call(const GoesFunction *function)
+{
+	int			settings = 0;
+	Expr	   *expression;
+
+	if (function->signature.pure)
+		settings = goes_fix_settings();
+	expression = expression_planner(build_call(function));
+	if (function->signature.pure)
+		goes_restore_settings(settings);
+	return expression;
 }
 
 static CallPlan *
@@ -540,7 +589,7 @@ make_plan(GoesFunction *function, bool of_records)
 
 	/* Planning may bring in changes: then the plan is outdated at once */
 	before = generation;
-	expression = expression_planner(build_call(function));
+	expression = plan_call(function);
 
 	context = AllocSetContextCreate(CurrentMemoryContext,
 									"goes function plan",

@@ -72,6 +72,10 @@ typedef struct GoesCalculator
 	const char *name;			/* without "c:"; unique in the server */
 	GoesCalculatorCallback callback;
 	struct GoesCalculator *next;	/* set by goes_register_calculator */
+	bool		immutable;		/* does not depend on TimeZone, DateStyle and
+								 * IntervalStyle; if it may, goes sets those to what
+								 * they are on replay, which costs more than most
+								 * calculators */
 } GoesCalculator;
 
 #define GOES_CALCULATORS "goes_calculators"

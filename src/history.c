@@ -102,13 +102,19 @@ start_aggregate(Reading *reading, const pg_uuid_t *id)
 	goes_fold_start(reading->fold, id);
 }
 
-/* The state as a value of the row type, in the current context. */
+/*
+ * The state as a value of the row type, in the current context.  That of the fold
+ * stays as the next calculator is to see it.
+ */
 static Datum
 current_state(Reading *reading)
 {
-	goes_state_complete(reading->type->layout, reading->fold->state,
-						reading->stored);
-	return goes_state_to_datum(reading->fold->state);
+	const GoesLayout *layout = reading->type->layout;
+	GoesState  *state = goes_state_copy(layout, reading->aggregate,
+										reading->fold->state);
+
+	goes_state_complete(layout, state, reading->stored);
+	return goes_state_to_datum(state);
 }
 
 static void

@@ -19,6 +19,7 @@
 
 #include "access/genam.h"
 #include "access/stratnum.h"
+#include "access/sysattr.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "commands/trigger.h"
@@ -69,7 +70,7 @@ goes_rows_are_plain(Relation relation)
 static bool
 is_possible(Relation relation, AclMode privileges)
 {
-	return !goes_force_spi && !XactReadOnly &&
+	return !goes_force_spi && !XactReadOnly && ExecutorCheckPerms_hook == NULL &&
 		pg_class_aclmask(RelationGetRelid(relation), GetUserId(), privileges,
 						 ACLMASK_ALL) == privileges;
 }
@@ -182,6 +183,18 @@ typedef struct Write
 	TupleTableSlot *slot;		/* the row */
 } Write;
 
+/* All columns, as in an RTEPermissionInfo's insertedCols */
+static Bitmapset *
+all_columns(TupleDesc desc)
+{
+	Bitmapset  *result = NULL;
+
+	for (int i = 1; i <= desc->natts; i++)
+		result = bms_add_member(result, i - FirstLowInvalidHeapAttributeNumber);
+	return result;
+}
+
+/* updated: the columns of an UPDATE; NULL: it is an INSERT. */
 static void
 begin_write(Write *write, Relation relation, Bitmapset *updated,
 			const Datum *values, const bool *nulls)
@@ -192,7 +205,9 @@ begin_write(Write *write, Relation relation, Bitmapset *updated,
 	(void) push_new_snapshot();
 	estate = CreateExecutorState();
 	oldcontext = MemoryContextSwitchTo(estate->es_query_cxt);
-	goes_init_range_table(estate, relation, updated);
+	goes_init_range_table(estate, relation,
+						  updated ? NULL : all_columns(RelationGetDescr(relation)),
+						  updated);
 	estate->es_output_cid = GetCurrentCommandId(true);
 	write->estate = estate;
 	write->result = makeNode(ResultRelInfo);

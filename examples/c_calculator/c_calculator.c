@@ -82,8 +82,8 @@ account_deposited(GoesAggregate *aggregate, const GoesEvent *event)
 }
 
 static GoesCalculator calculators[] = {
-	{GOES_API_VERSION, "account_opened", account_opened, NULL},
-	{GOES_API_VERSION, "account_deposited", account_deposited, NULL},
+	{GOES_API_VERSION, "account_opened", account_opened, .immutable = true},
+	{GOES_API_VERSION, "account_deposited", account_deposited, .immutable = true},
 };
 
 void

@@ -120,4 +120,69 @@ RETURN goes_event_data('set', CASE WHEN command.data ? 'inner'
 SELECT goes_register_command('sql', 'nest', build => 'build_nested', target => 'any');
 SELECT goes_do('sql.nest', id(1), '{"inner": true}') -> 'data';
 
+
+-- Literals in a function that is inlined are read under the settings of a replay,
+-- not the session's, and so is what calls itself immutable
+CREATE TABLE clocks (LIKE goes_base_aggregate INCLUDING ALL, literal timestamptz, day date, claimed text, apart interval);
+CREATE FUNCTION claim(at timestamptz) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN at::text; END';
+CREATE FUNCTION ticked(aggregate clocks, event goes_event) RETURNS clocks LANGUAGE sql AS $$
+    SELECT ROW(aggregate.id, aggregate.version, aggregate.created_at, aggregate.updated_at, aggregate.deleted_at,
+        '2024-01-01 12:00'::timestamptz, '01/02/2024'::date, claim('epoch'),
+        age(to_timestamp((event.data ->> 'to')::float8), to_timestamp((event.data ->> 'from')::float8)))::clocks
+$$;
+SELECT goes_register_aggregate('clock', 'clocks'), goes_register_event('clock', 'ticked', calculator => 'ticked'),
+    goes_register_command('clock', 'tick', event => 'ticked', target => 'any'),
+    goes_register_event('clock', 'merged'), goes_register_command('clock', 'merge', event => 'merged', target => 'any');
+SET TimeZone = 'America/New_York';
+SET DateStyle = 'SQL, DMY';
+SELECT count(goes_do('clock.tick', id(1), '{"from": 1709985600, "to": 1710075600}')),
+    count(goes_do('clock.merge', id(4), '{"literal": "2024-01-01 12:00", "day": "01/02/2024"}'));
+RESET TimeZone;
+RESET DateStyle;
+SET TimeZone = 'UTC';
+SET DateStyle = 'ISO';
+SELECT literal, day, claimed, apart FROM clocks ORDER BY id;
+SELECT * FROM goes_verify('clock');
+\c -
+SET search_path = test, public;
+SELECT * FROM goes_verify('clock');
+
+-- Rows that are written without a statement: rounded as the column says, and with
+-- the same errors for who may only insert events
+ALTER TABLE clocks_events ALTER recorded_at TYPE timestamptz(0), ADD CHECK (data ? 'from');
+SELECT count(goes_do('clock.tick', id(2), '{"from": 1}')) FROM generate_series(1, 3);
+SELECT bool_and(recorded_at = date_trunc('second', recorded_at)) FROM clocks_events WHERE aggregate_id = id(2);
+CREATE ROLE regress_goes_records;
+GRANT USAGE ON SCHEMA test TO regress_goes_records;
+GRANT SELECT, INSERT, UPDATE ON clocks TO regress_goes_records;
+GRANT INSERT ON clocks_events TO regress_goes_records;
+SET ROLE regress_goes_records;
+CALL fails($$ SELECT goes_do('clock.tick', id(3), '{}') $$);
+RESET ROLE;
+DROP OWNED BY regress_goes_records;
+DROP ROLE regress_goes_records;
+
+-- A calculator does not see what the table computes: a replay does not have it
+CREATE TABLE labels (LIKE goes_base_aggregate INCLUDING ALL, name text, upper text GENERATED ALWAYS AS (upper(name)) STORED,
+    number integer GENERATED ALWAYS AS IDENTITY, was text);
+CREATE FUNCTION named(aggregate labels, event goes_event) RETURNS labels LANGUAGE plpgsql AS $$
+BEGIN
+    aggregate.was := concat_ws('/', aggregate.name, aggregate.upper, aggregate.number);
+    aggregate.name := event.data ->> 'name';
+    RETURN aggregate;
+END $$;
+CREATE FUNCTION named_sql(aggregate labels, event goes_event) RETURNS labels LANGUAGE sql
+RETURN ROW(aggregate.id, aggregate.version, aggregate.created_at, aggregate.updated_at, aggregate.deleted_at,
+    event.data ->> 'name', NULL, NULL, concat_ws('/', aggregate.name, aggregate.upper, aggregate.number))::labels;
+SELECT goes_register_aggregate('label', 'labels'), goes_register_event('label', 'named', calculator => 'named'),
+    goes_register_event('label', 'renamed', calculator => 'named_sql'), goes_register_event('label', 'merged'),
+    goes_register_event('label', 'touched', calculator => NULL),
+    goes_register_command('label', 'name', event => 'named', target => 'any'), goes_register_command('label', 'rename', event => 'renamed'),
+    goes_register_command('label', 'merge', event => 'merged'), goes_register_command('label', 'touch', event => 'touched');
+SELECT count(goes_do(command, id(1), jsonb_build_object('name', repeat(command || i, 20))))
+FROM generate_series(1, 3) i, unnest('{label.name,label.rename,label.merge,label.touch}'::text[]) command;
+SELECT version, upper = upper(name) AS computed, number, length(was) FROM labels;
+SELECT version, upper = upper(name) AS computed, number, length(was) FROM goes_history(NULL::labels, id(1));
+SELECT * FROM goes_verify('label');
+
 \i :end
