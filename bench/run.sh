@@ -4,8 +4,8 @@
 # writes results.tsv, results.md and plots. Installs what it needs on Debian and,
 # for the peers, from the npm registry.
 #
-#   bench/run.sh                          everything, about 40 minutes
-#   bench/run.sh --quick                  the same with less of everything, about 4
+#   bench/run.sh                          everything, about 45 minutes
+#   bench/run.sh --quick                  the same with less of everything, about 8
 #   bench/run.sh [--quick] PART...        commands append delivery history growth memory
 #   bench/run.sh --output FOLDER ...      where to write (default: bench/results)
 
@@ -28,7 +28,7 @@ done
 if [ -n "$quick" ]; then
 	seconds=1 repetitions=3 scale=20
 else
-	seconds=4 repetitions=5 scale=1
+	seconds=3 repetitions=5 scale=1
 fi
 
 find_postgres make gcc libc6-dev perl gnuplot-nox

@@ -684,7 +684,7 @@ work(void)
 		/* A table that was locked is left for later */
 		goes_position_mend();
 		horizon = goes_horizon_live();
-		goes_worker_saw(horizon);
+		(void) goes_worker_saw(horizon);
 		tell_waiters(horizon);
 		timeout = Min(store_horizon(horizon), serve_owners(horizon));
 		timeout = Min(timeout, settle_passed(horizon));

@@ -340,6 +340,7 @@ static void
 work(MemoryContext round_context)
 {
 	bool		worked;
+	bool		busy;
 	int64		horizon;
 
 	do
@@ -358,10 +359,10 @@ work(MemoryContext round_context)
 		/* After this, what wakes us up is seen when we look the next time */
 		goes_worker_fall_asleep();
 		horizon = look_around();
-		goes_worker_saw(horizon);
+		busy = goes_worker_saw(horizon);
 		worked = work_on_tasks(horizon);
 		persist_tasks(false);
-		if (worked && is_caught_up(horizon))
+		if (busy && worked && is_caught_up(horizon))
 			goes_worker_pace();
 	} while (worked || outdated || goes_my_worker->leave);
 	if (!skipped)

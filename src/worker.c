@@ -506,16 +506,17 @@ static bool busy = false;
 
 /*
  * goes_worker_saw
- *		The horizon is there by now.  If it has moved far since the last time, the
- *		database is busy.
+ *		The horizon is there by now.  Returns whether the database is busy: it has
+ *		moved far since the last time.
  */
-void
+bool
 goes_worker_saw(int64 horizon)
 {
 	static int64 last = 0;
 
 	busy = horizon - last >= MANY_EVENTS;
 	last = horizon;
+	return busy;
 }
 
 /*

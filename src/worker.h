@@ -30,7 +30,7 @@ extern bool goes_worker_begin(void);
 extern bool goes_worker_reload(void);
 extern void goes_worker_fall_asleep(void);
 extern void goes_worker_stay_awake(void);
-extern void goes_worker_saw(int64 horizon);
+extern bool goes_worker_saw(int64 horizon);
 extern void goes_worker_pace(void);
 extern bool goes_worker_sleep(long timeout);
 
