@@ -32,6 +32,7 @@
 #include "relation.h"
 #include "rewrite/rewriteHandler.h"
 #include "role.h"
+#include "settings.h"
 #include "row.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -45,11 +46,11 @@
 #include "uuid.h"
 
 static const GoesRequiredColumn base_columns[] = {
-	{"id", UUIDOID, true},
-	{"version", INT8OID, true},
-	{"created_at", TIMESTAMPTZOID, true},
-	{"updated_at", TIMESTAMPTZOID, true},
-	{"deleted_at", TIMESTAMPTZOID, false}
+	{"id", UUIDOID, true, false},
+	{"version", INT8OID, true, false},
+	{"created_at", TIMESTAMPTZOID, true, false},
+	{"updated_at", TIMESTAMPTZOID, true, false},
+	{"deleted_at", TIMESTAMPTZOID, false, false}
 };
 
 /* goes_is_base_column: is it one of goes_base_aggregate? */
@@ -173,6 +174,7 @@ set_initial_value(GoesLayout *layout, Relation relation, const GoesColumn *colum
 	EState	   *estate;
 	ExprState  *state;
 	Datum		value;
+	int			settings;
 
 	layout->initial_nulls[i] = true;
 	if (!column->stored || column->base)
@@ -181,10 +183,12 @@ set_initial_value(GoesLayout *layout, Relation relation, const GoesColumn *colum
 	if (expression == NULL || contain_mutable_functions(expression))
 		return;
 
+	settings = goes_fix_settings();
 	estate = CreateExecutorState();
 	state = ExecPrepareExpr((Expr *) expression, estate);
 	value = ExecEvalExprSwitchContext(state, GetPerTupleExprContext(estate),
 									  &layout->initial_nulls[i]);
+	goes_restore_settings(settings);
 	if (!layout->initial_nulls[i])
 	{
 		MemoryContext oldcontext = MemoryContextSwitchTo(context);

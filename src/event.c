@@ -35,17 +35,17 @@
 	" data, metadata, command_id, imported, recorded_at"
 
 static const GoesRequiredColumn event_columns[] = {
-	{"position", INT8OID, true},
-	{"id", UUIDOID, true},
-	{"aggregate_id", UUIDOID, true},
-	{"aggregate_version", INT8OID, true},
-	{"action", TEXTOID, true},
-	{"event_version", INT4OID, true},
-	{"data", JSONBOID, true},
-	{"metadata", JSONBOID, true},
-	{"command_id", UUIDOID, false},
-	{"imported", BOOLOID, true},
-	{"recorded_at", TIMESTAMPTZOID, true}
+	{"position", INT8OID, true, true},
+	{"id", UUIDOID, true, true},
+	{"aggregate_id", UUIDOID, true, true},
+	{"aggregate_version", INT8OID, true, true},
+	{"action", TEXTOID, true, true},
+	{"event_version", INT4OID, true, true},
+	{"data", JSONBOID, true, true},
+	{"metadata", JSONBOID, true, true},
+	{"command_id", UUIDOID, false, true},
+	{"imported", BOOLOID, true, true},
+	{"recorded_at", TIMESTAMPTZOID, true, true}
 };
 
 /* The fields of type goes_event, in their order */
@@ -123,7 +123,7 @@ goes_event_prepare_append(Oid events)
 /*
  * goes_event_attributes
  *		The attribute numbers of the columns that goes stores, if the table has
- *		these alone, to which values are assigned as they are; else NULL.
+ *		these alone; else NULL.
  */
 AttrNumber *
 goes_event_attributes(Relation events)
@@ -141,13 +141,8 @@ goes_event_attributes(Relation events)
 		return NULL;
 	for (int i = 0; i < ncolumns; i++)
 	{
-		Form_pg_attribute att;
-
 		attnums[i] = SPI_fnumber(desc, event_columns[i].name);
-		if (attnums[i] <= 0)
-			return NULL;
-		att = TupleDescAttr(desc, attnums[i] - 1);
-		if (att->attidentity != '\0' || att->atttypmod >= 0)
+		if (attnums[i] <= 0 || TupleDescAttr(desc, attnums[i] - 1)->attidentity != '\0')
 			return NULL;
 	}
 	return attnums;

@@ -42,6 +42,7 @@ has_column(TupleDesc desc, const GoesRequiredColumn *column)
 		return false;
 	att = TupleDescAttr(desc, attnum - 1);
 	return att->atttypid == column->type &&
+		(att->atttypmod < 0 || !column->exact) &&
 		(att->attnotnull || !column->not_null) &&
 		att->attgenerated == '\0' && att->attidentity == '\0';
 }

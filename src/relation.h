@@ -19,6 +19,7 @@ typedef struct GoesRequiredColumn
 	const char *name;
 	Oid			type;
 	bool		not_null;
+	bool		exact;			/* without a type modifier, which would change values */
 } GoesRequiredColumn;
 
 extern bool goes_is_required(const GoesRequiredColumn *columns, int ncolumns,

@@ -271,6 +271,20 @@ write_locked(Batch *batch, const GoesState *stored)
 		write_state(batch, folded, stored);
 }
 
+/* The stored state in a row of write_existing() */
+static GoesState *
+stored_state(const GoesTables *tables, HeapTuple row, TupleDesc desc)
+{
+	const GoesLayout *layout = tables->type->layout;
+	GoesState  *state = goes_state_from_row(layout, tables->aggregate, row, desc);
+	bool		isnull;
+
+	if (layout->plain)
+		state->tid = *(ItemPointer) DatumGetPointer(heap_getattr(row, desc->natts,
+																 desc, &isnull));
+	return state;
+}
+
 static bool
 write_rows(void *arg, const GoesRows *rows)
 {
@@ -282,9 +296,7 @@ write_rows(void *arg, const GoesRows *rows)
 	for (int i = 0; i < rows->count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		write_locked(batch, goes_state_from_row(tables->type->layout,
-												tables->aggregate,
-												rows->rows[i], rows->desc));
+		write_locked(batch, stored_state(tables, rows->rows[i], rows->desc));
 		MemoryContextReset(context);
 	}
 	MemoryContextSwitchTo(oldcontext);
@@ -300,7 +312,7 @@ write_existing(Batch *batch, const Datum *ids, int count)
 													  UUIDOID, UUID_LEN, false,
 													  TYPALIGN_CHAR));
 
-	goes_rows_each(psprintf("SELECT %s FROM %s WHERE id OPERATOR(pg_catalog.=) ANY ($1)"
+	goes_rows_each(psprintf("SELECT %s, ctid FROM %s WHERE id OPERATOR(pg_catalog.=) ANY ($1)"
 							" FOR NO KEY UPDATE SKIP LOCKED",
 							goes_aggregate_columns(tables->type->layout,
 												   tables->aggregate),

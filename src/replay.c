@@ -27,6 +27,7 @@
 #include "relation.h"
 #include "replay.h"
 #include "states.h"
+#include "upcaster.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -111,6 +112,7 @@ goes_store_state(const GoesTables *tables, const GoesState *stored,
 
 	state->exists = stored->exists;
 	state->version = stored->version;
+	state->tid = stored->tid;
 	return goes_aggregate_store(tables->type, tables->aggregate, state) == GOES_STORED;
 }
 /* Fold all events of the aggregate of a fold that has been started, by version. */
@@ -348,6 +350,15 @@ verify_aggregates(Verification *v)
 }
 
 static void
+verify_upcasters(Verification *v)
+{
+	ListCell   *cell;
+
+	foreach(cell, goes_upcaster_gaps(v->tables.type))
+		report_problem(v, NULL, lfirst(cell), NULL, NULL);
+}
+
+static void
 verify_guards(Verification *v, Relation relation)
 {
 	ListCell   *cell;
@@ -361,8 +372,8 @@ PG_FUNCTION_INFO_V1(goes_verify);
 /*
  * goes_verify(aggregate_type text) RETURNS TABLE (id uuid, problem text, stored jsonb, expected jsonb)
  *		Compare all aggregates of a type with their events, and look for missing
- *		events, for events that cannot be applied and for guards that are missing
- *		or disabled; a row for each problem.  stored and expected hold the
+ *		events, for events that cannot be applied, for guards that are missing or
+ *		disabled and for upcasters that lead nowhere; a row for each problem.  stored and expected hold the
  *		columns that differ.  Errors: 22004, OG008, 42501.
  */
 Datum
@@ -381,6 +392,7 @@ goes_verify(PG_FUNCTION_ARGS)
 											  &signature);
 	verify_guards(&v, v.tables.aggregate);
 	verify_guards(&v, v.tables.events);
+	verify_upcasters(&v);
 	verify_aggregates(&v);
 	goes_close_tables(&v.tables);
 	SPI_finish();

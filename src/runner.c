@@ -362,6 +362,7 @@ work(MemoryContext round_context)
 		busy = goes_worker_saw(horizon);
 		worked = work_on_tasks(horizon);
 		persist_tasks(false);
+		pgstat_report_stat(false);
 		if (busy && worked && is_caught_up(horizon))
 			goes_worker_pace();
 	} while (worked || outdated || goes_my_worker->leave);

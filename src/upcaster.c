@@ -97,6 +97,31 @@ goes_upcast_as_owner(const GoesAggregateType *type, const GoesEvent *event)
 	return seen;
 }
 
+/*
+ * goes_upcaster_gaps
+ *		The upcasters after which a link is missing: they lead to a version that is
+ *		not the latest, and there is no upcaster from that.  A list of messages.
+ */
+List *
+goes_upcaster_gaps(const GoesAggregateType *type)
+{
+	List	   *gaps = NIL;
+
+	for (int i = 0; i < type->nupcasters; i++)
+	{
+		const GoesUpcaster *upcaster = &type->upcasters[i];
+		int32		to = upcaster->from_version + 1;
+		const GoesEventType *latest = goes_latest_event_type(type, upcaster->action);
+
+		if (latest != NULL && to < latest->version &&
+			find_upcaster(type, upcaster->action, to) == NULL)
+			gaps = lappend(gaps, psprintf("there is no upcaster of event \"%s.%s.%d\", to which another one leads; the latest version is %d",
+										  type->name, upcaster->action, to,
+										  latest->version));
+	}
+	return gaps;
+}
+
 /* ---------------------------------------------------------------------------
  * Registration
  * ---------------------------------------------------------------------------

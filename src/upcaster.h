@@ -10,8 +10,10 @@
 
 #include "postgres.h"
 
+#include "nodes/pg_list.h"
 #include "registry.h"
 
+extern List *goes_upcaster_gaps(const GoesAggregateType *type);
 extern const GoesEvent *goes_upcast(const GoesAggregateType *type,
 									const GoesEvent *event);
 extern const GoesEvent *goes_upcast_as_owner(const GoesAggregateType *type,

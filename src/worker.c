@@ -519,6 +519,27 @@ goes_worker_saw(int64 horizon)
 	return busy;
 }
 
+/* From here on there is nothing to do, and to be terminated is nothing to tell of. */
+static void
+begin_rest(void)
+{
+	pgstat_report_activity(STATE_IDLE, NULL);
+	pg_atomic_write_u64(&goes_my_worker->busy_since, 0);
+	resting = true;
+	CHECK_FOR_INTERRUPTS();
+}
+
+static void
+end_rest(void)
+{
+	resting = false;
+	/* Only a launcher that failed is started again */
+	if (ShutdownRequestPending)
+		proc_exit(goes_my_worker->kind == GOES_LAUNCHER ? 1 : 0);
+	pg_atomic_write_u64(&goes_my_worker->busy_since, GetCurrentTimestamp());
+	CHECK_FOR_INTERRUPTS();
+}
+
 /*
  * goes_worker_pace
  *		Wait until some time has passed since the last call: on a busy database
@@ -535,7 +556,11 @@ goes_worker_pace(void)
 
 	goes_worker_stay_awake();
 	if (elapsed >= 0 && elapsed < apart)
+	{
+		begin_rest();
 		pg_usleep(apart - elapsed);
+		end_rest();
+	}
 	last = GetCurrentTimestamp();
 }
 
@@ -550,10 +575,7 @@ goes_worker_sleep(long timeout)
 {
 	int			events;
 
-	pgstat_report_activity(STATE_IDLE, NULL);
-	pg_atomic_write_u64(&goes_my_worker->busy_since, 0);
-	resting = true;
-	CHECK_FOR_INTERRUPTS();
+	begin_rest();
 	/* Another wait of ours may have taken the wake-up that was meant for this */
 	if (pg_atomic_read_u32(&goes_my_worker->sleeping) == 0)
 		SetLatch(MyLatch);
@@ -562,14 +584,9 @@ goes_worker_sleep(long timeout)
 					   (timeout >= 0 ? WL_TIMEOUT : 0),
 					   timeout, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
-	resting = false;
-	/* Only a launcher that failed is started again */
-	if (ShutdownRequestPending)
-		proc_exit(goes_my_worker->kind == GOES_LAUNCHER ? 1 : 0);
+	end_rest();
 	goes_worker_stay_awake();
 	if (events & WL_LATCH_SET)
 		goes_worker_pace();
-	pg_atomic_write_u64(&goes_my_worker->busy_since, GetCurrentTimestamp());
-	CHECK_FOR_INTERRUPTS();
 	return (events & WL_LATCH_SET) != 0;
 }

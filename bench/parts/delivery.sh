@@ -111,7 +111,7 @@ sql_file register.sql -v v=probe -v n=10000 -v calculator=deposited
 sql -o /dev/null <<-'SQL'
 	CREATE TABLE probes (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY);
 	CREATE TABLE started (id bigint, at timestamptz);
-	CREATE FUNCTION nothing(event goes_event) RETURNS void LANGUAGE sql AS '';
+	CREATE OR REPLACE FUNCTION nothing(event goes_event) RETURNS void LANGUAGE sql AS '';
 	CREATE FUNCTION nothing_plpgsql(event goes_event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
 	CREATE FUNCTION start(event goes_event) RETURNS void LANGUAGE plpgsql AS
 	    'BEGIN INSERT INTO started VALUES (event.position, clock_timestamp()); END';

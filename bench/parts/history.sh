@@ -24,20 +24,37 @@ rebuild() {
 	esac
 }
 
-# While commands keep coming, and queries that must not wait
+# background NAME SETTINGS SCRIPT [PGBENCH ARGUMENT...]: a load until end_background
+background() {
+	local name=$1 settings=$2 script=$3
+	shift 3
+	printf '%s\n' '\set i random(1, :n)' "$script" | as_user tee "$work/$name.sql" >/dev/null
+	as_user env PGOPTIONS="$settings" "$bin/pgbench" -n -M prepared -h "$server" -U postgres -T 3600 -D n="$accounts" -f "$work/$name.sql" "$@" "$database" \
+		>/dev/null 2>"$work/$name.log" &
+}
+
+end_background() {
+	as_root pkill -INT -f "$work/[a-z]*.sql" || true
+	wait
+	! grep ERROR "$work"/*.log >&2
+}
+
+# While commands keep coming, and queries that must not wait.  All rows are wrong.
 rebuild_beside_load() {
-	local load
-	printf '%s\n' '\set i random(1, :n)' 'SELECT goes_execute(doc) FROM past.documents WHERE i = :i;' 'SELECT balance FROM past.accounts WHERE id = past.account(:i);' |
-		as_user tee "$work/load.sql" >/dev/null
-	as_user env PGOPTIONS='-c synchronous_commit=off -c lock_timeout=1s' "$bin/pgbench" -n -M prepared -h "$server" -U postgres -c 4 -R 500 \
-		-T 3600 -D n="$accounts" -f "$work/load.sql" "$database" >/dev/null 2>"$work/load.log" &
-	load=$!
+	local rate
+	sql -c 'SET goes.allow_direct_writes = on' -c 'UPDATE past.accounts SET balance = balance + 1'
+	background load '-c synchronous_commit=off' 'SELECT goes_execute(doc) FROM past.documents WHERE i = :i;' -c 4 -R 500
+	background readers '' 'SELECT balance FROM past.accounts WHERE id = past.account(:i);' -c 2 -R 200 -l --log-prefix="$work/readers"
 	sleep 1
-	per_second "$events" sql -c "CALL goes_rebuild('past')"
-	as_root pkill -INT -f "$work/load.sql" || true
-	wait "$load" 2>/dev/null || true
-	! grep -q ERROR "$work/load.log" || { cat "$work/load.log" >&2; return 1; }
+	rate=$(per_second "$events" sql -c "CALL goes_rebuild('past')")
+	# pgbench forgets the last part of its log, which it has not written yet
+	sleep 1
+	end_background
+	[ "$repetition" -eq 0 ] ||
+		record 'beside it, the greatest latency of a reader' goes ms "$repetition" "$(cat "$work"/readers.[0-9]* | awk '$3 > max { max = $3 } END { print max / 1000 }')" >&2
+	as_root sh -c "rm -f $work/readers.[0-9]*"
 	[ "$(sql -c "SELECT count(*) FROM goes_verify('past')")" -eq 0 ]
+	echo "$rate"
 }
 
 # VARIANT is "<events> a call", each call a transaction
@@ -65,6 +82,6 @@ sql_file register.sql -v v=past -v n="$accounts" -v calculator=deposited
 sql_file history.sql -v n="$accounts" -v events="$events"
 
 interleave "rebuild, $events events of $accounts, nothing differs" events/s rebuild goes goes-2 loop aggregate sum
-interleave "rebuild beside 500 commands/s" events/s rebuild_beside_load goes
+interleave "rebuild of rows that are all wrong, beside 500 commands/s and 200 queries/s" events/s rebuild_beside_load goes
 interleave "import, $events events of $accounts" events/s import '100000 a call' '10000 a call'
 interleave "time travel, 1,000 events" ms travel goes

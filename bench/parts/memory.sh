@@ -48,3 +48,17 @@ sql -o /dev/null -c "SELECT goes_off('forget', true)" -c "SET search_path = memo
 	SELECT nextval('goes.position'), goes_uuidv7(), a.id, a.version + v, 'deposited', 1, '{\"amount\": 1}', '{}', true, now()
 	FROM accounts a, generate_series(1, $((9 * events / 10000))) v"
 record 'a rebuild' "$((10 * events)) events" kB 1 "$(peak rebuild)"
+
+# One aggregate with all those events
+sql_file accounts.sql -v v=single -v n=1
+sql_file functions_sql.sql -v v=single
+sql_file register.sql -v v=single -v n=1 -v calculator=deposited
+sql -o /dev/null -c "SET search_path = single, public; SET session_replication_role = replica;
+	INSERT INTO accounts_events (position, id, aggregate_id, aggregate_version, action, event_version, data, metadata, imported, recorded_at)
+	SELECT nextval('goes.position'), goes_uuidv7(), account(1), v, 'deposited', 1, '{\"amount\": 1}', '{}', true, now() FROM generate_series(2, $events) v"
+one() {
+	sql -c "$1"
+}
+record 'one aggregate' "goes_replay, $events events" kB 1 "$(peak one "SELECT goes_replay('single', single.account(1))")"
+record 'one aggregate' "goes_rebuild, $events events" kB 1 "$(peak one "CALL goes_rebuild('single')")"
+record 'one aggregate' "goes_aggregate_at, $events events" kB 1 "$(peak one "SELECT * FROM goes_aggregate_at(NULL::single.accounts, single.account(1), version => $events - 1)")"

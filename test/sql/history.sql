@@ -198,6 +198,9 @@ CALL fails($$SELECT goes_do('person.name_1', id(2), '{"name": "Grace Hopper"}')$
 SELECT id, problem FROM goes_verify('person');
 SELECT goes_unregister_upcaster('person', 'named', 2);
 SELECT id, problem FROM goes_verify('person');
+-- a link is missing, even if version 2 can be applied again
+SELECT goes_register_event('person', 'named', 2);
+SELECT id, problem FROM goes_verify('person');
 DROP FUNCTION cut_name CASCADE;
 SELECT count(*) FROM goes.upcasters;
 

@@ -111,19 +111,25 @@ sub make_type
 	return \%type;
 }
 
-# A calculator that takes a step in some of the columns.
+# A calculator that takes a step in some of the columns: in PL/pgSQL, or in SQL
+# that is inlined, which gives all columns.
 sub make_calculator
 {
 	my ($type, $name) = @_;
 	my $table = quoted($type->{table});
-	my $body = join '', map {
-		my $column = 'aggregate.' . quoted($_->{name});
+	my $head = "CREATE FUNCTION $name(aggregate $table, event goes_event) RETURNS $table LANGUAGE";
+	my %steps = map {
 		my $field = '(event.data ->> ' . "'" . ($_->{name} =~ s/'/''/gr) . "')";
-		"    $column := " . $kinds{ $_->{kind} }{step}->($column, $field) . ";\n"
+		$_->{name} => $kinds{ $_->{kind} }{step}->('aggregate.' . quoted($_->{name}), $field)
 	} grep { chance(50) } @{ $type->{columns} };
 
-	return "CREATE FUNCTION $name(aggregate $table, event goes_event) RETURNS $table LANGUAGE plpgsql AS \$\$\nBEGIN\n"
-		. "    aggregate.steps := aggregate.steps + 1;\n${body}    RETURN aggregate;\nEND \$\$;\n";
+	$steps{steps} = 'aggregate.steps + 1';
+	return "$head plpgsql AS \$\$\nBEGIN\n"
+		. join('', map { '    aggregate.' . quoted($_) . " := $steps{$_};\n" } sort keys %steps)
+		. "    RETURN aggregate;\nEND \$\$;\n" if chance(50);
+	return "$head sql AS \$\$\nSELECT ROW("
+		. join(', ', map { $steps{$_} // ($_ eq 'doubled' || $_ eq 'number' ? 'NULL' : 'aggregate.' . quoted($_)) } @{ $type->{all_columns} })
+		. ")::$table \$\$;\n";
 }
 
 # Its tables: with what is not goes's, a dropped column, in partitions.
@@ -141,11 +147,15 @@ sub table_sql
 		$sql .= " DEFAULT $column->{default}" if defined $column->{default};
 		$sql .= ' NOT NULL' if $column->{not_null};
 	}
-	$sql .= ', gone_too integer, doubled integer GENERATED ALWAYS AS (steps * 2) STORED' if chance(50);
-	$sql .= ', number integer GENERATED ' . pick('ALWAYS', 'BY DEFAULT') . ' AS IDENTITY' if !$partitioned && chance(50);
+	my @computed = ((chance(50) ? 'doubled' : ()), (!$partitioned && chance(50) ? 'number' : ()));
+	$sql .= ', gone_too integer, doubled integer GENERATED ALWAYS AS (steps * 2) STORED' if grep { $_ eq 'doubled' } @computed;
+	$sql .= ', number integer GENERATED ' . pick('ALWAYS', 'BY DEFAULT') . ' AS IDENTITY' if grep { $_ eq 'number' } @computed;
 	$sql .= ')' . ($partitioned ? ' PARTITION BY HASH (id)' : '') . ";\n";
 	$sql .= join '', map { "CREATE TABLE parts_$type->{n}_$_ PARTITION OF $table FOR VALUES WITH (MODULUS 2, REMAINDER $_);\n" } 0, 1 if $partitioned;
-	$sql .= "ALTER TABLE $table DROP COLUMN gone;\n" if chance(50);
+	my $dropped = chance(50);
+	$sql .= "ALTER TABLE $table DROP COLUMN gone;\n" if $dropped;
+	$type->{all_columns} = [ ($dropped ? () : 'gone'), qw(id version created_at updated_at deleted_at steps total), (map { $_->{name} } @{ $type->{columns} }),
+		(map { $_ eq 'doubled' ? ('gone_too', $_) : $_ } @computed) ];
 	$sql .= <<SQL if chance(30);
 CREATE TABLE $events (recorded_at timestamptz NOT NULL, extra text DEFAULT 'x', position bigint NOT NULL, id uuid NOT NULL, aggregate_id uuid NOT NULL,
     aggregate_version bigint NOT NULL, action text NOT NULL, event_version integer NOT NULL, data jsonb NOT NULL, metadata jsonb NOT NULL, command_id uuid,
