@@ -6,13 +6,13 @@
 #
 #   bench/run.sh                          everything, about 45 minutes
 #   bench/run.sh --quick                  the same with less of everything, about 8
-#   bench/run.sh [--quick] PART...        commands append delivery history growth memory
+#   bench/run.sh [--quick] PART...        commands append reactors delivery history growth memory
 #   bench/run.sh --output FOLDER ...      where to write (default: bench/results)
 
 . "$(dirname "$0")/../scripts/common.sh"
 . "$tree/bench/lib.sh"
 
-all_parts="commands append delivery history growth memory"
+all_parts="commands append reactors delivery history growth memory"
 quick=
 output=$tree/bench/results
 parts=

@@ -50,7 +50,7 @@
  * events the last time
  */
 #define MIN_APART 1000
-#define GATHER_TIME 10000
+#define GATHER_TIME 20000
 #define MANY_EVENTS 8
 
 GoesWorker *goes_my_worker = NULL;

@@ -34,7 +34,7 @@ background() {
 }
 
 end_background() {
-	as_root pkill -INT -f "$work/[a-z]*.sql" || true
+	as_root pkill -TERM -f "$work/[a-z]*.sql" || true
 	wait
 	! grep ERROR "$work"/*.log >&2
 }
