@@ -1,7 +1,10 @@
 # shellcheck shell=bash
 #
-# What processes hold after much work: anonymous memory, in kB.
+# What processes hold after much work: anonymous memory, in kB.  In a database of its
+# own, since every session knows the model of its database.
 
+create_database memory
+sql -c 'CREATE EXTENSION goes'
 events=$((1000000 / scale))
 
 # peak FUNCTION: the greatest memory of any process of the server but those of
@@ -11,7 +14,7 @@ peak() {
 	"$@" >/dev/null &
 	job=$!
 	while kill -0 "$job" 2>/dev/null; do
-		for pid in $(sql -c "SELECT pid FROM pg_stat_activity WHERE (backend_type = 'client backend' OR backend_type LIKE 'goes%') AND pid <> pg_backend_pid()"); do
+		for pid in $(sql -c "SELECT pid FROM pg_stat_activity WHERE (backend_type = 'client backend' OR backend_type LIKE 'goes%') AND datname = current_database() AND pid <> pg_backend_pid()"); do
 			kb=$(anonymous_kb "$pid")
 			[ "${kb:-0}" -le "$highest" ] || highest=$kb
 		done
