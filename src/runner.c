@@ -170,6 +170,7 @@ tasks_outdated(void)
 static int64
 look_around(void)
 {
+	MemoryContext context = CurrentMemoryContext;
 	int64		horizon;
 	const char *hint;
 
@@ -182,6 +183,8 @@ look_around(void)
 	if (tasks_outdated())
 		load_tasks();
 	CommitTransactionCommand();
+	/* Left in that which lives as long as the process, batches would stay for ever */
+	MemoryContextSwitchTo(context);
 	return horizon;
 }
 

@@ -175,6 +175,26 @@ does_not_grow('other partitions', each => q{
 	ALTER TABLE hidden DETACH PARTITION hidden_0;
 	ALTER TABLE hidden ATTACH PARTITION hidden_0 FOR VALUES WITH (MODULUS 2, REMAINDER 0);
 	PERFORM goes_do('hidden.put', id(i % 10));}, n => 200, per_command => 2048);
+
+# A runner that is given all those events again and again
+$node->safe_psql('postgres', q{
+CREATE FUNCTION forget(event goes_event) RETURNS void LANGUAGE sql AS '';
+SELECT goes_on('{counter}', async => '{forget}'), goes_wait(timeout => '3min');});
+
+sub runner_bytes
+{
+	my $offset = -s $node->logfile;
+
+	$node->safe_psql('postgres', q{SELECT goes_rewind('forget', 0)});
+	$node->safe_psql('postgres', q{SELECT goes_wait('forget', timeout => '3min')});
+	$node->safe_psql('postgres', q{SELECT pg_log_backend_memory_contexts(pid) FROM pg_stat_activity WHERE backend_type LIKE 'goes runner%'});
+	$node->wait_for_log(qr/Grand total: \d+ bytes/, $offset);
+	return substr(slurp_file($node->logfile), $offset) =~ /Grand total: (\d+) bytes/ ? $1 : die;
+}
+
+my $events = $node->safe_psql('postgres', 'SELECT count(*) FROM counter_events');
+my ($before, $after) = (runner_bytes(), runner_bytes());
+cmp_ok($after - $before, '<', $tolerance, "a runner, $events events: $before to $after bytes");
 $node->stop;
 
 done_testing();
