@@ -2,7 +2,7 @@
 #
 # The model of accounts, by goes and by hand, and its commands.
 
-accounts=$((10000))
+accounts=10000
 
 # make_type NAME FUNCTIONS CALCULATOR [REACTORS of goes_on]
 make_type() {

@@ -115,6 +115,7 @@ goes_store_state(const GoesTables *tables, const GoesState *stored,
 	state->tid = stored->tid;
 	return goes_aggregate_store(tables->type, tables->aggregate, state) == GOES_STORED;
 }
+
 /* Fold all events of the aggregate of a fold that has been started, by version. */
 static void
 fold_events(const GoesTables *tables, GoesFold *fold, bool read_only, int64 *position)
@@ -373,8 +374,8 @@ PG_FUNCTION_INFO_V1(goes_verify);
  * goes_verify(aggregate_type text) RETURNS TABLE (id uuid, problem text, stored jsonb, expected jsonb)
  *		Compare all aggregates of a type with their events, and look for missing
  *		events, for events that cannot be applied, for guards that are missing or
- *		disabled and for upcasters that lead nowhere; a row for each problem.  stored and expected hold the
- *		columns that differ.  Errors: 22004, OG008, 42501.
+ *		disabled and for upcasters that lead nowhere; a row for each problem.
+ *		stored and expected hold the columns that differ.  Errors: 22004, OG008, 42501.
  */
 Datum
 goes_verify(PG_FUNCTION_ARGS)

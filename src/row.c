@@ -187,11 +187,8 @@ typedef struct Write
 static Bitmapset *
 all_columns(TupleDesc desc)
 {
-	Bitmapset  *result = NULL;
-
-	for (int i = 1; i <= desc->natts; i++)
-		result = bms_add_member(result, i - FirstLowInvalidHeapAttributeNumber);
-	return result;
+	return bms_add_range(NULL, 1 - FirstLowInvalidHeapAttributeNumber,
+						 desc->natts - FirstLowInvalidHeapAttributeNumber);
 }
 
 /* updated: the columns of an UPDATE; NULL: it is an INSERT. */

@@ -7,8 +7,8 @@
  * nearly that of the table; to go from aggregate to aggregate would take ten
  * times as long, and much more where the table is not in memory.  The states
  * are in a hash table meanwhile.  When they take too much memory, those whose
- * hash is in the upper quarter of the range are dropped: they are left for another
- * reading.
+ * hash is in the upper quarter of the range are dropped: they are left for
+ * another reading.
  *
  * A state is kept as a value of the table's row type, which is what calculators
  * take and return, in one piece of memory.
